@@ -1,0 +1,154 @@
+"""The profile: the record of what was measured on one device.
+
+The file is a :mod:`devices.journal`. Its header has the device's fingerprint; its units are
+
+- ``lowering``: one graph's kernels as executed (each distinct kernel is spelt out once, then named by number) and its memory;
+- ``timings``: one batch of graphs that were timed together, and the noise floor so far;
+- ``failed``: a graph that could not be measured, and why.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from devices.device import DeviceInfo, Memory
+from devices.journal import Journal, read
+from devices.kernels import ExecutedKernel, Kernel, kernel_from_json
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one network takes, from interleaved rounds.
+
+    Attributes:
+        latency_ms: lowest, over the rounds, of each round's 10th percentile; what predictors learn.
+        p50_ms, p95_ms: over all runs of the undisturbed rounds.
+        p50_low_ms, p50_high_ms: 95 % confidence interval of ``p50_ms`` (bootstrap over rounds).
+        rounds, runs: how many of each went into it.
+        stable: false if the sentinel drifted by more than 5 % and measuring again did not help.
+    """
+
+    latency_ms: float
+    p50_ms: float
+    p95_ms: float
+    p50_low_ms: float
+    p50_high_ms: float
+    rounds: int
+    runs: int
+    stable: bool
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """What the runtime makes of a graph: its kernels in the order of execution, and the memory they need."""
+
+    kernels: tuple[ExecutedKernel, ...]
+    memory: Memory
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A profile in memory. ``lowerings`` and ``timings`` are keyed by :meth:`devices.Graph.digest`.
+
+    Attributes:
+        noise_floor: relative difference (a fraction) between two measurements of the same network, median over
+            networks; None before it is known.
+        failed: digest to reason for graphs that could not be measured.
+    """
+
+    info: DeviceInfo
+    settings: Mapping[str, Any]
+    lowerings: Mapping[str, Lowering]
+    timings: Mapping[str, Timing]
+    noise_floor: float | None
+    failed: Mapping[str, str]
+
+
+class ProfileWriter:
+    """Appends what is measured to a profile file; what the file already has is in :attr:`profile`. A context manager.
+
+    Raises:
+        ProvenanceMismatch: the file is of another device, version or settings.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], info: DeviceInfo, settings: Mapping[str, Any]) -> None:
+        self._journal = Journal(path, {"schema": SCHEMA, "device": info.to_json(), "settings": dict(settings)})
+        self._kernel_ids: dict[Kernel, int] = {}
+        for unit in self._journal.units:
+            for value in unit.get("new", ()):
+                self._kernel_ids[kernel_from_json(value)] = len(self._kernel_ids)
+
+    @property
+    def profile(self) -> Profile:
+        """Everything in the file so far."""
+        return _profile(self._journal.header, self._journal.units)
+
+    def lowering(self, digest: str, lowering: Lowering) -> None:
+        """Record one network's kernels."""
+        new: list[Any] = []
+        rows = []
+        for k in lowering.kernels:
+            if k.kernel not in self._kernel_ids:
+                self._kernel_ids[k.kernel] = len(self._kernel_ids)
+                new.append(k.kernel.to_json())
+            rows.append([self._kernel_ids[k.kernel], list(k.nodes), list(k.reads), int(k.is_output), k.seconds])
+        self._journal.append(
+            {"unit": "lowering", "graph": digest, "new": new, "kernels": rows, "memory": asdict(lowering.memory)}
+        )
+
+    def timings(self, timings: Mapping[str, Timing], *, noise_floor: float | None) -> None:
+        """Record one batch of networks that were timed together."""
+        self._journal.append(
+            {"unit": "timings", "timings": {d: asdict(t) for d, t in timings.items()}, "noise_floor": noise_floor}
+        )
+
+    def failed(self, digest: str, reason: str) -> None:
+        """Record a network that could not be measured."""
+        self._journal.append({"unit": "failed", "graph": digest, "reason": reason})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._journal.__exit__(kind, error, trace)
+
+
+def load(path: str | os.PathLike[str]) -> Profile:
+    """Read a profile file.
+
+    Raises:
+        JournalDamaged: a line cannot be read.
+    """
+    return _profile(*read(Path(path)))
+
+
+def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
+    kernels: list[Kernel] = []
+    lowerings: dict[str, Lowering] = {}
+    timings: dict[str, Timing] = {}
+    failed: dict[str, str] = {}
+    noise_floor = None
+    for unit in units:
+        match unit["unit"]:
+            case "lowering":
+                kernels += [kernel_from_json(v) for v in unit["new"]]
+                rows = tuple(
+                    ExecutedKernel(kernels[i], tuple(nodes), tuple(reads), bool(out), seconds)
+                    for i, nodes, reads, out, seconds in unit["kernels"]
+                )
+                lowerings[unit["graph"]] = Lowering(rows, Memory(**unit["memory"]))
+            case "timings":
+                timings |= {d: Timing(**t) for d, t in unit["timings"].items()}
+                noise_floor = unit["noise_floor"] if unit["noise_floor"] is not None else noise_floor
+            case "failed":
+                failed[unit["graph"]] = unit["reason"]
+    return Profile(DeviceInfo.from_json(header["device"]), header["settings"], lowerings, timings, noise_floor, failed)

@@ -1,0 +1,1 @@
+"""Searchers, one file each; the file's name is the searcher's name."""

@@ -1,0 +1,1 @@
+"""Search spaces, one file each; the file's name is the space's name."""

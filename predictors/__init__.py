@@ -1,0 +1,1 @@
+"""Predictors: estimate latency and memory of networks from what was measured."""

@@ -1,0 +1,1 @@
+"""Profilers: measure networks on a device."""
