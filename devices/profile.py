@@ -3,16 +3,19 @@
 The file is a :mod:`devices.journal`. Its header has the device's fingerprint; its units are
 
 - ``lowering``: one graph's kernels as executed (each distinct kernel is spelt out once, then named by number) and its memory;
-- ``timings``: one batch of graphs that were timed together, and the noise floor so far;
+- ``timings``: one batch of graphs that were timed together, with the sentinels that were timed beside them. A graph that was
+  visited again at another time stands in several; the visit with the lowest latency counts;
 - ``failed``: a graph that could not be measured, and why.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,6 +36,7 @@ class Timing:
         p50_low_ms, p50_high_ms: 95 % confidence interval of ``p50_ms`` (bootstrap over rounds).
         rounds, runs: how many of each went into it.
         stable: false if the sentinel drifted by more than 5 % and measuring again did not help.
+        noise: relative difference (a fraction) of ``latency_ms`` between the odd and the even rounds; None for a single round.
     """
 
     latency_ms: float
@@ -43,6 +47,7 @@ class Timing:
     rounds: int
     runs: int
     stable: bool
+    noise: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,12 @@ class Profile:
     """A profile in memory. ``lowerings`` and ``timings`` are keyed by :meth:`devices.Graph.digest`.
 
     Attributes:
-        noise_floor: relative difference (a fraction) between two measurements of the same network, median over
-            networks; None before it is known.
+        noise_floor: relative difference (a fraction) between two interleaved measurements of the same network
+            (:attr:`Timing.noise`), median over networks; None before it is known.
         failed: digest to reason for graphs that could not be measured.
+        sentinels: timings of the sentinel networks, by digest, for later measurements to compare with.
+        drift: relative difference between visits of the same network at separated times, median over networks; None
+            before any network was visited twice.
     """
 
     info: DeviceInfo
@@ -69,10 +77,16 @@ class Profile:
     timings: Mapping[str, Timing]
     noise_floor: float | None
     failed: Mapping[str, str]
+    sentinels: Mapping[str, Timing] = field(default_factory=dict)
+    drift: float | None = None
 
 
 class ProfileWriter:
     """Appends what is measured to a profile file; what the file already has is in :attr:`profile`. A context manager.
+
+    Attributes:
+        lowered, visits, lost: what the file holds by digest: networks with kernels, how many times each network was timed, and
+            networks that could not be measured.
 
     Raises:
         ProvenanceMismatch: the file is of another device, version or settings.
@@ -81,9 +95,19 @@ class ProfileWriter:
     def __init__(self, path: str | os.PathLike[str], info: DeviceInfo, settings: Mapping[str, Any]) -> None:
         self._journal = Journal(path, {"schema": SCHEMA, "device": info.to_json(), "settings": dict(settings)})
         self._kernel_ids: dict[Kernel, int] = {}
+        self.lowered: set[str] = set()
+        self.visits: Counter[str] = Counter()
+        self.lost: set[str] = set()
         for unit in self._journal.units:
             for value in unit.get("new", ()):
                 self._kernel_ids[kernel_from_json(value)] = len(self._kernel_ids)
+            match unit["unit"]:
+                case "lowering":
+                    self.lowered.add(unit["graph"])
+                case "timings":
+                    self.visits.update(unit["timings"])
+                case "failed":
+                    self.lost.add(unit["graph"])
 
     @property
     def profile(self) -> Profile:
@@ -102,16 +126,23 @@ class ProfileWriter:
         self._journal.append(
             {"unit": "lowering", "graph": digest, "new": new, "kernels": rows, "memory": asdict(lowering.memory)}
         )
+        self.lowered.add(digest)
 
-    def timings(self, timings: Mapping[str, Timing], *, noise_floor: float | None) -> None:
-        """Record one batch of networks that were timed together."""
+    def timings(self, timings: Mapping[str, Timing], sentinels: Mapping[str, Timing]) -> None:
+        """Record one batch of networks that were timed together, and the sentinels that were timed beside them."""
         self._journal.append(
-            {"unit": "timings", "timings": {d: asdict(t) for d, t in timings.items()}, "noise_floor": noise_floor}
+            {
+                "unit": "timings",
+                "timings": {d: asdict(t) for d, t in timings.items()},
+                "sentinels": {d: asdict(t) for d, t in sentinels.items()},
+            }
         )
+        self.visits.update(timings.keys())
 
     def failed(self, digest: str, reason: str) -> None:
         """Record a network that could not be measured."""
         self._journal.append({"unit": "failed", "graph": digest, "reason": reason})
+        self.lost.add(digest)
 
     def __enter__(self) -> Self:
         return self
@@ -134,9 +165,9 @@ def load(path: str | os.PathLike[str]) -> Profile:
 def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
     kernels: list[Kernel] = []
     lowerings: dict[str, Lowering] = {}
-    timings: dict[str, Timing] = {}
+    visits: dict[str, list[Timing]] = {}
+    sentinels: dict[str, list[Timing]] = {}
     failed: dict[str, str] = {}
-    noise_floor = None
     for unit in units:
         match unit["unit"]:
             case "lowering":
@@ -147,8 +178,24 @@ def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
                 )
                 lowerings[unit["graph"]] = Lowering(rows, Memory(**unit["memory"]))
             case "timings":
-                timings |= {d: Timing(**t) for d, t in unit["timings"].items()}
-                noise_floor = unit["noise_floor"] if unit["noise_floor"] is not None else noise_floor
+                for found, key in ((visits, "timings"), (sentinels, "sentinels")):
+                    for digest, timing in unit[key].items():
+                        found.setdefault(digest, []).append(Timing(**timing))
             case "failed":
                 failed[unit["graph"]] = unit["reason"]
-    return Profile(DeviceInfo.from_json(header["device"]), header["settings"], lowerings, timings, noise_floor, failed)
+    noise = [t.noise for ts in visits.values() for t in ts if t.noise is not None]
+    lows = [[t.latency_ms for t in ts] for ts in visits.values() if len(ts) > 1]
+    return Profile(
+        DeviceInfo.from_json(header["device"]),
+        header["settings"],
+        lowerings,
+        timings={d: _quietest(ts) for d, ts in visits.items()},
+        noise_floor=median(noise) if noise else None,
+        failed=failed,
+        sentinels={d: _quietest(ts) for d, ts in sentinels.items()},
+        drift=median(max(ms) / min(ms) - 1 for ms in lows) if lows else None,
+    )
+
+
+def _quietest(visits: list[Timing]) -> Timing:
+    return min(visits, key=lambda t: (not t.stable, t.latency_ms))
