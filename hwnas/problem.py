@@ -1,0 +1,131 @@
+"""What is searched: a space, what its networks cost, and the limits. Hard constraints live here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwnas.errors import InfeasibleBudget
+
+if TYPE_CHECKING:
+    from hwnas.budget import Budget
+    from hwnas.costs import CostModel, Costs
+    from hwnas.space import Genotypes, SearchSpace
+
+_FIRST_BATCH = 256
+_LARGEST_BATCH = 16_384
+_REPAIRED = 32
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One search problem. All methods work on arrays and are functions of their arguments."""
+
+    space: SearchSpace
+    costs: CostModel
+    budget: Budget
+    seed: int
+
+    def admit(self, proposals: Genotypes, seen: Container[bytes] = ()) -> Genotypes:
+        """The ``(m, G)`` networks among ``(n, G)`` proposals that may be evaluated: canonical, within the budget, each once
+        and none of ``seen`` (:func:`keys`); in the order proposed."""
+        proposals = self.space.canonical(proposals)
+        first: dict[bytes, int] = {}
+        for i, key in enumerate(keys(proposals)):
+            if key not in seen:
+                first.setdefault(key, i)
+        fresh = proposals[list(first.values())]
+        return fresh[self.budget.feasible(self.costs.costs(fresh))] if len(fresh) else fresh
+
+    def sample(self, rng: np.random.Generator, n: int, seen: Container[bytes] = ()) -> Genotypes:
+        """Up to ``n`` networks that :meth:`admit` lets pass, drawn at random.
+
+        The number of tries is bounded: fewer than ``n`` come back where hardly any are left, none where the space is exhausted.
+        Where chance alone finds nothing, the nearest of what it drew are repaired.
+        """
+        found = self.space.sample(rng, 0)
+        size = max(_FIRST_BATCH, n)
+        while len(found) < n and size <= max(_LARGEST_BATCH, n):
+            drawn = self.space.sample(rng, size)
+            found = self.admit(np.concatenate([found, drawn]), seen)
+            if not len(found):
+                found = self.admit(self.repair(self._nearest(drawn, _REPAIRED)), seen)
+            size *= 4
+        return found[:n]
+
+    def repair(self, genotypes: Genotypes) -> Genotypes:
+        """``(n, G)``: each network moved towards the budget, one gene at a time, by steepest descent on
+        :meth:`hwnas.budget.Budget.excess`, until it is within or no single gene helps."""
+        genotypes = self.space.canonical(genotypes)
+        excess = self.budget.excess(self.costs.costs(genotypes))
+        rows = np.arange(len(genotypes))
+        for _ in range(sum(len(gene.options) for gene in self.space.genes)):
+            neighbours = self.neighbours(genotypes)
+            n, k, genes = neighbours.shape
+            after = self.budget.excess(self.costs.costs(neighbours.reshape(n * k, genes))).reshape(n, k)
+            best = after.argmin(axis=1)
+            better = after[rows, best] < excess
+            if not better.any():
+                break
+            genotypes = np.where(better[:, None], neighbours[rows, best], genotypes)
+            excess = np.where(better, after[rows, best], excess)
+        return genotypes
+
+    def neighbours(self, genotypes: Genotypes) -> Genotypes:
+        """``(n, K, G)``: every network that differs from a row in one gene, canonical; K is the number of all options."""
+        options = [(g, option) for g, gene in enumerate(self.space.genes) for option in range(len(gene.options))]
+        out = np.repeat(genotypes[:, None, :], len(options), axis=1)
+        for k, (g, option) in enumerate(options):
+            out[:, k, g] = option
+        return self.space.canonical(out.reshape(-1, genotypes.shape[1])).reshape(out.shape)
+
+    def require_feasible(self) -> None:
+        """Look for one network within the budget: at random, then by repair of the nearest.
+
+        Raises:
+            InfeasibleBudget: none was found; ``closest`` is the nearest.
+        """
+        drawn = self.space.sample(np.random.default_rng(self.seed), _LARGEST_BATCH)
+        if self.budget.feasible(self.costs.costs(drawn)).any():
+            return
+        repaired = self.repair(self._nearest(drawn, _REPAIRED))
+        costs = self.costs.costs(repaired)
+        if self.budget.feasible(costs).any():
+            return
+        best = int(self.budget.excess(costs).argmin())
+        closest = describe_costs(costs, best)
+        needs = ", ".join(f"{name} {closest[name]:.4g}" for name in self._limits())
+        limits = ", ".join(f"{name} {limit:.4g}" for name, limit in self._limits().items())
+        raise InfeasibleBudget(
+            f"No network of the space meets the budget ({limits}): the closest found needs {needs}.",
+            closest={"genotype": repaired[best].tolist(), "genes": self.space.describe(repaired[best]), **closest},
+            hint="Raise the budget to what the closest network needs, or search a space with smaller networks.",
+        )
+
+    def _limits(self) -> dict[str, float]:
+        return {name: limit for name, limit in asdict(self.budget).items() if limit is not None}
+
+    def _nearest(self, genotypes: Genotypes, n: int) -> Genotypes:
+        excess = self.budget.excess(self.costs.costs(genotypes))
+        return genotypes[np.argsort(excess, kind="stable")[:n]]
+
+
+def keys(genotypes: Genotypes) -> list[bytes]:
+    """One hashable key per row."""
+    rows = np.ascontiguousarray(genotypes)
+    width = rows.itemsize * rows.shape[1]
+    raw = rows.tobytes()
+    return [raw[i : i + width] for i in range(0, len(raw), width)]
+
+
+def describe_costs(costs: Costs, i: int) -> dict[str, Any]:
+    """Costs of the i-th network by the names of the budget's limits; ``latency_ms`` is what the limit applies to, the upper
+    bound of p50."""
+    return {
+        "latency_ms": float(costs.upper_ms[i]),
+        "memory_bytes": int(costs.memory_bytes[i]),
+        "model_bytes": int(costs.model_bytes[i]),
+    }
