@@ -1,0 +1,60 @@
+"""The budget: hard limits that a network must keep."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from hwnas.costs import Costs
+
+_UNITS = {"latency_ms": "milliseconds", "memory_bytes": "bytes", "model_bytes": "bytes"}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Upper limits; None where there is none.
+
+    Attributes:
+        latency_ms: on the median latency (p50), and more strictly on the upper end of its 95 % interval.
+        memory_bytes: weights and activations in a steady run.
+        model_bytes: the exported file on disk.
+
+    Raises:
+        ValueError: a limit is not a positive, finite number.
+    """
+
+    latency_ms: float | None = None
+    memory_bytes: float | None = None
+    model_bytes: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, limit in asdict(self).items():
+            if limit is None:
+                continue
+            if isinstance(limit, bool) or not isinstance(limit, int | float):
+                raise ValueError(f"{name} must be a number of {_UNITS[name]}, got {limit!r}.")
+            if not (math.isfinite(limit) and limit > 0):
+                raise ValueError(f"{name} must be a positive, finite number of {_UNITS[name]}, got {limit}.")
+
+    def excess(self, costs: Costs) -> NDArray[np.float64]:
+        """``(n,)`` largest relative excess over any limit: 0 within the budget, 0.5 at one and a half times a limit.
+        A cost that is not known (NaN) is infinitely over."""
+        largest = np.zeros(len(costs.latency_ms))
+        for limit, cost in (
+            (self.latency_ms, costs.upper_ms),
+            (self.memory_bytes, costs.memory_bytes),
+            (self.model_bytes, costs.model_bytes),
+        ):
+            if limit is not None:
+                largest = np.maximum(largest, np.nan_to_num(cost / limit - 1, nan=np.inf))
+        return largest
+
+    def feasible(self, costs: Costs) -> NDArray[np.bool_]:
+        """``(n,)`` whether each network is within all limits."""
+        within: NDArray[np.bool_] = self.excess(costs) == 0
+        return within
