@@ -1,1 +1,9 @@
-"""Profilers: measure networks on a device."""
+"""Profilers: measure networks on a device, in a way that repeats on a machine that others use too."""
+
+from __future__ import annotations
+
+from profilers.measuring import Check, check, measure_graphs
+from profilers.profiling import profile
+from profilers.timing import measure, noise_floor
+
+__all__ = ["Check", "check", "measure", "measure_graphs", "noise_floor", "profile"]

@@ -1,0 +1,160 @@
+"""Profiling a device: which kernels it makes of networks, how long each kernel and each whole network takes.
+
+Kernels are taken from whole networks, in context: small and elementwise ones are up to twice as slow in isolation. Whole
+networks are timed in batches that are on the device at the same time, so that they can be interleaved. Both kinds of work
+alternate, and every batch is visited twice, half a profile apart, so that a profile that is cut short is already usable and
+slow drift of the machine is seen.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from devices import Device, Graph, Lowering, Profile
+from devices.errors import DeviceError, DeviceUnavailable, HwnasError, InvalidModel
+from devices.events import Note, OnEvent, Progress, ignore
+from devices.profile import ProfileWriter
+from profilers import sentinels
+from profilers.errors import MeasurementError
+from profilers.measuring import loaded
+from profilers.timing import Deadline, measure
+
+BATCH = 20
+VISITS = 2
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One unit of work: the kernels of one network, or (``visit`` counts from 0) the timing of a batch."""
+
+    digests: tuple[str, ...]
+    visit: int | None = None
+
+
+def profile(
+    device: Device,
+    graphs: Sequence[Graph],
+    *,
+    timed: Sequence[Graph] = (),
+    path: str | os.PathLike[str],
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    time_limit_s: float | None = None,
+    on_event: OnEvent = ignore,
+) -> Profile:
+    """Measure networks on a device and keep the results in a file; what the file already has is not measured again.
+
+    Args:
+        device: what to profile.
+        graphs: networks of which the kernels are wanted.
+        timed: networks that are timed whole as well.
+        path: the profile file. A kill loses at most the unit in flight: one network's kernels, or one visit of a batch.
+        settings: JSON-able facts about where the networks come from; part of the file's header.
+        seed: for the order.
+        time_limit_s: no unit is begun after that time.
+        on_event: told after every unit; ``done`` and ``total`` count networks, a timed one once for each visit.
+
+    Raises:
+        ProvenanceMismatch: the file is of another device, version or settings.
+        MeasurementError: not one network could be measured.
+        DeviceUnavailable: the device is gone.
+    """
+    deadline = Deadline(time_limit_s)
+    known = {graph.digest(): graph for graph in (*graphs, *timed)}
+    steps = list(_plan(list(known), [g.digest() for g in timed], seed))
+    total = sum(len(step.digests) for step in steps)
+    done = 0
+    with ProfileWriter(path, device.info, {"seed": seed, **(settings or {})}) as writer:
+        work = _Work(device, writer, known, seed, on_event)
+        for step in steps:
+            if deadline.passed:
+                on_event(Note(f"The time limit of {time_limit_s:g} s ended the profile at {done} of {total}."))
+                break
+            if step.visit is None:
+                work.lower(*step.digests)
+            else:
+                work.time(step.digests, step.visit)
+            done += len(step.digests)
+            on_event(Progress("profile", done, total))
+        found = writer.profile
+    if known and not found.lowerings:
+        raise MeasurementError(
+            f"None of the networks could be measured. The first: {next(iter(found.failed.values()))}"
+        )
+    return found
+
+
+def _plan(digests: Sequence[str], timed: Sequence[str], seed: int) -> Iterator[_Step]:
+    """All units in order: in front of each first visit of a batch its kernels, after each visit a share of the other kernels."""
+    rng = np.random.default_rng(seed)
+    whole = rng.permutation(sorted(set(timed)))
+    others = rng.permutation(sorted(set(digests) - set(timed)))
+    batches = np.array_split(whole, -(-len(whole) // BATCH)) if len(whole) else []
+    shares = iter(np.array_split(others, max(1, VISITS * len(batches))))
+    for visit in range(VISITS):
+        for batch in batches:
+            if visit == 0:
+                yield from (_Step((str(d),)) for d in batch)
+            yield _Step(tuple(str(d) for d in batch), visit)
+            yield from (_Step((str(d),)) for d in next(shares))
+    yield from (_Step((str(d),)) for share in shares for d in share)
+
+
+class _Work:
+    """Does the units that are not in the file yet."""
+
+    def __init__(
+        self, device: Device, writer: ProfileWriter, graphs: Mapping[str, Graph], seed: int, on_event: OnEvent
+    ) -> None:
+        self._device = device
+        self._writer = writer
+        self._graphs = graphs
+        self._seed = seed
+        self._on_event = on_event
+        self._sentinels = sentinels.graphs()
+
+    def lower(self, digest: str) -> None:
+        """Record one network's kernels and memory."""
+        if digest in self._writer.lowered or digest in self._writer.lost:
+            return
+        try:
+            with self._device.load(self._graphs[digest]) as session:
+                lowering = Lowering(tuple(session.kernels()), session.memory())
+        except (DeviceError, InvalidModel) as error:
+            self._lost(digest, error)
+        else:
+            self._writer.lowering(digest, lowering)
+
+    def time(self, digests: Sequence[str], visit: int) -> None:
+        """Record one visit of a batch. If it fails, its halves are tried until the network to blame is alone."""
+        wanted = [d for d in digests if d not in self._writer.lost and self._writer.visits[d] <= visit]
+        if not wanted:
+            return
+        graphs = [self._graphs[d] for d in wanted]
+        try:
+            with loaded(self._device, graphs) as sessions, loaded(self._device, self._sentinels) as beside:
+                timings, now = measure(sessions, sentinels=beside, precision=None, seed=self._seed + visit)
+        except (DeviceError, InvalidModel) as error:
+            if len(wanted) == 1:
+                self._lost(wanted[0], error)
+                return
+            half = len(wanted) // 2
+            self.time(wanted[:half], visit)
+            self.time(wanted[half:], visit)
+        else:
+            self._writer.timings(
+                dict(zip(wanted, timings, strict=True)),
+                {g.digest(): t for g, t in zip(self._sentinels, now, strict=True)},
+            )
+
+    def _lost(self, digest: str, error: HwnasError) -> None:
+        if isinstance(error, DeviceUnavailable):
+            raise error
+        reason = f"{type(error).__name__}: {error.message}"
+        self._writer.failed(digest, reason)
+        self._on_event(Note(f"{self._graphs[digest].name} could not be measured and is left out. {reason}"))

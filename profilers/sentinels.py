@@ -1,0 +1,34 @@
+"""Sentinels: fixed networks whose time tells whether the machine has changed.
+
+Their footprints differ because disturbances do: a small network that lives in the core's own caches, a medium one, and a
+product with a matrix larger than those caches, which is a probe of shared cache and memory bandwidth.
+"""
+
+from __future__ import annotations
+
+from devices import Graph, Node, TensorType
+
+
+def graphs() -> tuple[Graph, ...]:
+    """The sentinels: about 0.1 MB, 1 MB and 16 MB of weights and activations."""
+    return _convolutions("small", 16, 16), _convolutions("medium", 48, 32), _product("large", 2048)
+
+
+def _convolutions(name: str, channels: int, size: int) -> Graph:
+    image = TensorType("float32", (1, channels, size, size))
+    nodes: list[Node] = []
+    tensors = {"x0": image}
+    for i in range(3):
+        tensors[f"w{i}"] = TensorType("float32", (channels, channels, 3, 3))
+        tensors[f"c{i}"] = tensors[f"x{i + 1}"] = image
+        nodes.append(
+            Node(f"conv{i}", "Conv", (f"x{i}", f"w{i}"), (f"c{i}",), {"kernel_shape": (3, 3), "pads": (1, 1, 1, 1)})
+        )
+        nodes.append(Node(f"relu{i}", "Relu", (f"c{i}",), (f"x{i + 1}",)))
+    return Graph(name, tuple(nodes), tensors, ("x0",), ("x3",), {f"w{i}": None for i in range(3)})
+
+
+def _product(name: str, width: int) -> Graph:
+    row = TensorType("float32", (1, width))
+    tensors = {"x": row, "w": TensorType("float32", (width, width)), "y": row}
+    return Graph(name, (Node("product", "MatMul", ("x", "w"), ("y",)),), tensors, ("x",), ("y",), {"w": None})

@@ -1,0 +1,173 @@
+"""Timing networks on a machine that others use too.
+
+All runs of a network in one go tell how the machine was at that moment. So networks are timed in *rounds*: in each round
+every network has one *block* of runs, the order is shuffled anew, and each block starts with warm-up runs that bring the
+caches back. Beside them run *sentinels*, fixed networks of several footprints: a round in which one of them is more than
+5 % slower than in its best round is disturbed, and is measured again.
+
+What the machine itself adds is never negative, so the figure that repeats, and that predictors learn, is a low one: the
+lowest over the rounds of each round's 10th percentile. Median and 95th percentile tell what a user will see.
+
+This is the only file outside the runtimes that reads a clock, and only for time limits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices import Session, Timing
+from devices.events import OnEvent, Progress, ignore
+
+Clock = Callable[[], float]
+Seconds = NDArray[np.float64]
+
+ROUNDS = 8
+WARM_UP_RUNS = 2
+BLOCK_SECONDS = 0.02
+BLOCK_RUNS = 5, 1000  # at least, at most
+DISTURBED = 0.05  # fraction
+RESAMPLES = 200
+
+
+class Deadline:
+    """The moment at which a time limit ends; never, if ``seconds`` is None."""
+
+    def __init__(self, seconds: float | None, clock: Clock = time.monotonic) -> None:
+        if seconds is not None and not seconds > 0:
+            raise ValueError(f"time limit must be positive, got {seconds}")
+        self._clock = clock
+        self._end = math.inf if seconds is None else clock() + seconds
+
+    @property
+    def passed(self) -> bool:
+        """Whether the time is over."""
+        return self._clock() >= self._end
+
+
+def measure(
+    sessions: Sequence[Session],
+    *,
+    sentinels: Sequence[Session] = (),
+    rounds: int = ROUNDS,
+    precision: float | None = 0.01,
+    seed: int = 0,
+    deadline: Deadline | None = None,
+    on_event: OnEvent = ignore,
+) -> tuple[list[Timing], list[Timing]]:
+    """Time several loaded networks against each other in interleaved rounds.
+
+    Measuring ends after ``rounds`` undisturbed rounds if every network's median is known to ``precision``, at the latest after
+    twice as many rounds, or with the round in which the deadline passes.
+
+    Args:
+        sessions: what to time.
+        sentinels: sessions of :func:`profilers.sentinels.graphs`, timed in every round to find disturbed ones.
+        rounds: how many undisturbed rounds are wanted.
+        precision: wanted half width of the 95 % interval of the median, as a fraction of it; None if it does not matter.
+        seed: for the order in the rounds and for the bootstrap.
+        deadline: when to end with what there is; at least one round is measured.
+        on_event: told after every round.
+
+    Returns:
+        One timing for each session and one for each sentinel. ``stable`` is false if rounds were disturbed that could not all be
+        made up for.
+    """
+    everyone = [*sessions, *sentinels]
+    deadline = deadline or Deadline(None)
+    order = np.random.default_rng(seed)
+    runs = [_runs_per_block(session) for session in everyone]
+    taken: list[list[Seconds]] = [[] for _ in everyone]
+    done, kept = 0, np.zeros(0, bool)
+    while True:
+        for i in order.permutation(len(everyone)):
+            everyone[i].run(WARM_UP_RUNS)
+            taken[i].append(everyone[i].run(runs[i]))
+        done += 1
+        kept = undisturbed([round_lows(np.stack(t)) for t in taken[len(sessions) :]], done)
+        on_event(Progress("measure", min(int(kept.sum()), rounds), rounds))
+        enough = kept.sum() >= rounds
+        if enough and (precision is None or _precise(taken[: len(sessions)], kept, precision, seed)):
+            break
+        if done >= 2 * rounds or deadline.passed:
+            break
+    timings = [summarise(np.stack(t)[kept], stable=bool(enough or kept.all()), seed=seed) for t in taken]
+    return timings[: len(sessions)], timings[len(sessions) :]
+
+
+def round_lows(seconds: Seconds) -> Seconds:
+    """``(rounds,)`` 10th percentile of each round of ``(rounds, runs)``."""
+    return np.quantile(seconds, 0.1, axis=1)
+
+
+def undisturbed(sentinel_lows: Iterable[Seconds], rounds: int) -> NDArray[np.bool_]:
+    """``(rounds,)`` whether every sentinel, given its :func:`round_lows`, is within 5 % of its own lowest.
+
+    If the sentinels never agree on a round, the one that they find least disturbed counts.
+    """
+    slowness = np.ones(rounds)
+    for lows in sentinel_lows:
+        slowness = np.maximum(slowness, lows / lows.min())
+    return np.less_equal(slowness, max(1 + DISTURBED, float(slowness.min())))
+
+
+def summarise(seconds: Seconds, *, stable: bool = True, seed: int = 0) -> Timing:
+    """The figures of one network from ``(rounds, runs)`` seconds.
+
+    ``latency_ms`` is the lowest 10th percentile of a round, ``p50_ms`` and ``p95_ms`` are over all runs. The 95 % interval of
+    the median is a percentile bootstrap over whole rounds (Efron and Tibshirani 1993, section 13.3), because runs of one round
+    are alike. ``noise`` is the relative difference of ``latency_ms`` between odd and even rounds.
+    """
+    ms = np.asarray(seconds, np.float64) * 1e3
+    lows = round_lows(ms)
+    p50, p95 = np.quantile(ms, (0.5, 0.95))
+    low, high = median_interval(ms, seed)
+    noise = None
+    if len(lows) > 1:
+        odd, even = lows[0::2].min(), lows[1::2].min()
+        noise = float(abs(odd - even) / min(odd, even))
+    return Timing(
+        latency_ms=float(lows.min()),
+        p50_ms=float(p50),
+        p95_ms=float(p95),
+        p50_low_ms=min(low, float(p50)),
+        p50_high_ms=max(high, float(p50)),
+        rounds=len(ms),
+        runs=ms.size,
+        stable=stable,
+        noise=noise,
+    )
+
+
+def median_interval(values: Seconds, seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of the median of ``(rounds, runs)`` values, whole rounds being drawn with replacement."""
+    rounds = len(values)
+    picks = np.random.default_rng(seed).integers(0, rounds, (RESAMPLES, rounds))
+    low, high = np.quantile(np.median(values[picks].reshape(RESAMPLES, -1), axis=1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def noise_floor(timings: Iterable[Timing]) -> float | None:
+    """Relative difference between two interleaved measurements of the same network, median over networks, as a fraction."""
+    known = [t.noise for t in timings if t.noise is not None]
+    return float(np.median(known)) if known else None
+
+
+def _runs_per_block(session: Session) -> int:
+    """Runs that fill :data:`BLOCK_SECONDS`."""
+    fewest, most = BLOCK_RUNS
+    fastest = float(session.run(WARM_UP_RUNS + 1)[1:].min())
+    return min(most, max(fewest, math.ceil(BLOCK_SECONDS / max(fastest, 1e-9))))
+
+
+def _precise(taken: list[list[Seconds]], kept: NDArray[np.bool_], precision: float, seed: int) -> bool:
+    for rounds in taken:
+        values = np.stack(rounds)[kept]
+        low, high = median_interval(values, seed)
+        if high - low > 2 * precision * float(np.median(values)):
+            return False
+    return True
