@@ -77,6 +77,23 @@ class Memory:
         return self.weight_bytes + self.activation_bytes
 
 
+@dataclass(frozen=True)
+class DeviceStatus:
+    """Whether a runtime can run here.
+
+    Attributes:
+        name: the runtime.
+        spec: its specification with default settings.
+        unavailable: why it cannot run here, and after a colon what to install; empty if it can.
+        settings: what can be set, with a word on each.
+    """
+
+    name: str
+    spec: str
+    unavailable: str
+    settings: Mapping[str, str]
+
+
 class Session(Protocol):
     """A model loaded on a device with its inputs bound."""
 
@@ -85,6 +102,9 @@ class Session(Protocol):
 
     def outputs(self) -> Sequence[NDArray[Any]]:
         """The outputs of one execution, in the order of the graph's outputs."""
+
+    def infer(self, examples: NDArray[Any]) -> NDArray[Any]:
+        """Outputs ``(n, …)`` for examples ``(n, …)`` of a network with one input and one output of batch 1, one at a time."""
 
     def memory(self) -> Memory:
         """What the model needs to run. Runs it apart from the timed session."""

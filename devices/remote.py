@@ -1,0 +1,211 @@
+"""A device whose runtime lives in a worker process, whatever the runtime: what :func:`devices.open` returns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.device import Device, DeviceInfo, Memory
+from devices.errors import DeviceCrashed, DeviceError, DeviceTimedOut
+from devices.frames import Blob, pack, unpack
+from devices.graph import random_inputs
+from devices.kernels import ExecutedKernel
+from devices.process import WorkerProcess
+from devices.spec import canonical
+
+if TYPE_CHECKING:
+    from devices.graph import Graph
+
+_INFER_BYTES = 4 << 20
+T = TypeVar("T")
+
+
+class RuntimeHost(Protocol):
+    """A runtime's half in the host: it prepares models and reads the runtime's own files."""
+
+    def trace_model(self, graph: Graph) -> Blob:
+        """The serialised model to run with the profiler on."""
+
+    def kernels(self, graph: Graph, files: Sequence[Blob]) -> list[ExecutedKernel]:
+        """Kernels in the order of execution, from what the worker's ``trace`` returned."""
+
+    def memory_of(self, files: Sequence[Blob]) -> Memory:
+        """From what the worker's ``memory`` returned."""
+
+
+@final
+class WorkerDevice(Device):
+    """A device in a worker process. If the worker dies or hangs over a model, the worker is started again and the model runs
+    alone once more; if that fails too, only that model is lost. Other sessions are loaded again when they are next used."""
+
+    def __init__(
+        self, name: str, runtime: RuntimeHost, settings: Mapping[str, Any], command: Sequence[str], timeout_s: float
+    ) -> None:
+        self.runtime = runtime
+        self.settings = dict(settings)
+        self.timeout_s = timeout_s
+        self.process = WorkerProcess(command)
+        self._ids = count()
+        try:
+            told, _ = self.process.ask({"ask": "hello"}, timeout_s=timeout_s)
+        except BaseException:
+            self.close()
+            raise
+        self.info = DeviceInfo(canonical(name, settings), told["hardware"], told["versions"], self.settings)
+
+    @contextmanager
+    def load(self, graph: Graph, inputs: Mapping[str, NDArray[Any]] | None = None) -> Iterator[WorkerSession]:
+        """Load a model; leaving the context frees it in the worker."""
+        session = WorkerSession(self, graph, random_inputs(graph) if inputs is None else inputs, next(self._ids))
+        try:
+            session.load()
+            yield session
+        finally:
+            session.free()
+
+    def resident_bytes(self, graph: Graph) -> int:
+        """Growth of the worker process by this model, from loading it to its third run. Only a fresh worker tells the truth."""
+        return WorkerSession(self, graph, random_inputs(graph), next(self._ids)).resident_bytes()
+
+    def close(self) -> None:
+        """End the worker process."""
+        self.process.kill()
+
+
+@final
+class WorkerSession:
+    """A model loaded in a worker."""
+
+    def __init__(self, device: WorkerDevice, graph: Graph, inputs: Mapping[str, NDArray[Any]], number: int) -> None:
+        self._device = device
+        self._graph = graph
+        self._inputs = _checked(graph, inputs)
+        self._number = number
+        self._loaded_in = -1  # the start of the worker that has it
+        self._lost: DeviceError | None = None
+
+    def run(self, n: int) -> NDArray[np.float64]:
+        """Execute ``n`` times. Returns ``(n,)`` seconds per execution."""
+        parts: list[NDArray[np.float64]] = []
+        while n > 0:
+            seconds = np.frombuffer(self._ask_loaded("run", {"n": n, "budget_s": self._device.timeout_s / 4})[1][0])
+            parts.append(seconds)
+            n -= len(seconds)
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    def outputs(self) -> Sequence[NDArray[Any]]:
+        """The outputs of one execution."""
+        reply, blobs = self._ask_loaded("outputs", {})
+        return list(unpack(reply["outputs"], blobs).values())
+
+    def infer(self, examples: NDArray[Any]) -> NDArray[Any]:
+        """Outputs ``(n, …)`` for examples ``(n, …)`` of a network with one input and one output of batch 1.
+
+        Raises:
+            ValueError: the network is not like that, or the examples have another shape.
+        """
+        if len(self._graph.inputs) != 1 or len(self._graph.outputs) != 1:
+            raise ValueError("infer needs a network with one input and one output")
+        (name,) = self._graph.inputs
+        wanted = self._graph.tensors[name]
+        if wanted.shape[:1] != (1,) or examples.shape[1:] != wanted.shape[1:] or not len(examples):
+            raise ValueError(f"examples must have shape (n, *{wanted.shape[1:]}) for batch 1, got {examples.shape}")
+        step = max(1, _INFER_BYTES // wanted.nbytes)
+        answers = []
+        for start in range(0, len(examples), step):
+            described, blobs = pack({name: examples[start : start + step].astype(wanted.dtype)})
+            reply, answer = self._ask_loaded("infer", {"name": name, "examples": described}, blobs)
+            answers += unpack(reply["outputs"], answer).values()
+        return np.concatenate(answers)
+
+    def memory(self) -> Memory:
+        """What the model needs to run."""
+        return self._device.runtime.memory_of(self._ask_with_model("memory", self._model())[1])
+
+    def kernels(self) -> Sequence[ExecutedKernel]:
+        """What the runtime really executes, in order."""
+        files = self._ask_with_model("trace", self._device.runtime.trace_model(self._graph))[1]
+        return self._device.runtime.kernels(self._graph, files)
+
+    def resident_bytes(self) -> int:
+        """Growth of the worker process by loading and running the model once more."""
+        size: int = self._ask_with_model("resident", self._model())[0]["bytes"]
+        return size
+
+    def load(self) -> None:
+        """Load the model in the worker that runs now."""
+        self._guarded(self._load)
+
+    def free(self) -> None:
+        """Free the model in the worker."""
+        process = self._device.process
+        if self._loaded_in == process.starts and process.pid is not None:
+            try:
+                self._ask("free", {})
+            except (DeviceCrashed, DeviceTimedOut):
+                pass  # so it is free
+        self._loaded_in = -1
+
+    def _load(self) -> None:
+        described, blobs = pack(self._inputs)
+        self._ask("load", {"inputs": described, "settings": self._device.settings}, [self._model(), *blobs])
+        self._loaded_in = self._device.process.starts
+
+    def _model(self) -> bytes:
+        return self._graph.to_onnx().SerializeToString()
+
+    def _ask(
+        self, what: str, header: Mapping[str, Any], blobs: Sequence[Blob] = ()
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        return self._device.process.ask(
+            {"ask": what, "session": self._number, **header}, blobs, timeout_s=self._device.timeout_s
+        )
+
+    def _ask_loaded(
+        self, what: str, header: Mapping[str, Any], blobs: Sequence[Blob] = ()
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        def once() -> tuple[dict[str, Any], list[bytes]]:
+            if self._loaded_in != self._device.process.starts or self._device.process.pid is None:
+                self._load()
+            return self._ask(what, header, blobs)
+
+        return self._guarded(once)
+
+    def _ask_with_model(self, what: str, model: Blob) -> tuple[dict[str, Any], list[bytes]]:
+        described, blobs = pack(self._inputs)
+        header = {"inputs": described, "settings": self._device.settings}
+        return self._guarded(lambda: self._ask(what, header, [model, *blobs]))
+
+    def _guarded(self, action: Callable[[], T]) -> T:
+        """Run ``action``; if the worker is lost over it, once more in a fresh worker that holds nothing else."""
+        if self._lost is not None:
+            raise self._lost
+        try:
+            return action()
+        except (DeviceCrashed, DeviceTimedOut):
+            pass
+        try:
+            return action()
+        except (DeviceCrashed, DeviceTimedOut) as error:
+            self._lost = error
+            raise
+
+
+def _checked(graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    if set(inputs) != set(graph.inputs):
+        raise ValueError(f"inputs must be {sorted(graph.inputs)}, got {sorted(inputs)}")
+    for name, value in inputs.items():
+        wanted = graph.tensors[name]
+        if value.shape != wanted.shape or value.dtype != np.dtype(wanted.dtype):
+            raise ValueError(
+                f"input {name!r} must be {wanted.dtype} {wanted.shape}, got {value.dtype} {value.shape}"
+            )
+        if value.size and value.dtype.kind == "f" and not math.isfinite(float(np.abs(value).max())):
+            raise ValueError(f"input {name!r} must be finite")
+    return dict(inputs)

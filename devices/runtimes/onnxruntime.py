@@ -1,0 +1,178 @@
+"""ONNX Runtime on the CPU of the machine that the worker runs on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.device import Memory
+from devices.errors import DeviceOutOfMemory, UnsupportedOp
+from devices.frames import Blob
+from devices.kernels import ExecutedKernel
+from devices.spec import Setting, count
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+    from devices.graph import Graph
+
+_TRACE_BUDGET_S = 0.03
+_TRACE_WARMUP = 3
+_TRACE_RUNS = (20, 60)
+_MEMORY_RUNS = 3
+
+
+@final
+class OnnxRuntime:
+    """Both halves of the runtime: the methods on top run in the worker, those below in the host."""
+
+    settings = (Setting("threads", 1, count, "threads that one operator may use"),)
+    needs = "onnxruntime"
+
+    # --- in the worker ---------------------------------------------------------------------------------------------
+
+    def versions(self) -> dict[str, str]:
+        """Versions of ONNX Runtime and numpy."""
+        import onnxruntime
+
+        return {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__}
+
+    def load(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> _Loaded:
+        """A session with inputs and outputs bound."""
+        return _Loaded(_session(model, _options(settings)), inputs)
+
+    def trace(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> list[Blob]:
+        """Optimised model, and the profiler's trace of at least 20 runs after 3 warm-ups."""
+        return _profiled(model, inputs, _options(settings), _TRACE_WARMUP, _TRACE_RUNS, _TRACE_BUDGET_S)
+
+    def memory(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> list[Blob]:
+        """Likewise of three runs, without the memory pattern (one block for all activations), so that each is accounted for."""
+        options = _options(settings)
+        options.enable_mem_pattern = False
+        return _profiled(model, inputs, options, 0, (_MEMORY_RUNS, _MEMORY_RUNS), 0.0)
+
+    # --- in the host -----------------------------------------------------------------------------------------------
+
+    def unavailable(self) -> str:
+        """Why it cannot run here, and what to install; empty if it can."""
+        return "" if importlib.util.find_spec("onnxruntime") else "not installed: pip install onnxruntime"
+
+    def trace_model(self, graph: Graph) -> Blob:
+        """The model with a unique token for the name of every node and tensor."""
+        from devices.runtimes import _onnxruntime_kernels as kernels
+
+        return kernels.tokenised(graph)
+
+    def kernels(self, graph: Graph, files: Sequence[Blob]) -> list[ExecutedKernel]:
+        """Kernels from the optimised model and the trace."""
+        from devices.runtimes import _onnxruntime_kernels as kernels
+
+        return kernels.executed(graph, *files)
+
+    def memory_of(self, files: Sequence[Blob]) -> Memory:
+        """Memory from the optimised model and the trace."""
+        from devices.runtimes import _onnxruntime_kernels as kernels
+
+        return kernels.memory(*files)
+
+
+@final
+class _Loaded:
+    """A session with everything bound, so that an execution is one call."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, inputs: Mapping[str, NDArray[Any]]) -> None:
+        import onnxruntime
+
+        binding = session.io_binding()
+        self._inputs = {}
+        for name, value in inputs.items():
+            bound = onnxruntime.OrtValue.ortvalue_from_shape_and_type(value.shape, value.dtype)
+            bound.update_inplace(np.ascontiguousarray(value))
+            binding.bind_ortvalue_input(name, bound)
+            self._inputs[name] = bound
+        names = [output.name for output in session.get_outputs()]
+        for name in names:
+            binding.bind_output(name)
+        try:
+            session.run_with_iobinding(binding)
+        except Exception as error:
+            raise _refusal(error) from error
+        self._outputs = binding.get_outputs()
+        for name, value in zip(names, self._outputs, strict=True):
+            binding.bind_ortvalue_output(name, value)
+        self._run, self._binding = session.run_with_iobinding, binding
+
+    def execute(self) -> None:
+        self._run(self._binding)
+
+    def outputs(self) -> list[NDArray[Any]]:
+        return [value.numpy().copy() for value in self._outputs]
+
+    def bind(self, name: str, value: NDArray[Any]) -> None:
+        self._inputs[name].update_inplace(np.ascontiguousarray(value))
+
+
+def _options(settings: Mapping[str, Any]) -> onnxruntime.SessionOptions:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings["threads"]
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # idle pools would slow the session that runs
+    return options
+
+
+def _session(model: Blob, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(bytes(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: Exception) -> UnsupportedOp | DeviceOutOfMemory:
+    said = str(error)
+    if isinstance(error, MemoryError) or "Failed to allocate memory" in said or "bad_alloc" in said:
+        return DeviceOutOfMemory(f"The model does not fit into memory. ONNX Runtime says: {said}")
+    return UnsupportedOp(f"ONNX Runtime cannot run this model: {said}")
+
+
+def _profiled(
+    model: Blob,
+    inputs: Mapping[str, NDArray[Any]],
+    options: onnxruntime.SessionOptions,
+    warmup: int,
+    runs: tuple[int, int],
+    budget_s: float,
+) -> list[Blob]:
+    """Optimised model and trace of ``warmup`` runs and then between ``runs`` many, as the budget allows."""
+    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+        optimised = Path(folder, "optimised.onnx")
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder, "trace"))
+        options.optimized_model_filepath = str(optimised)
+        session = _session(model, options)
+        loaded = _Loaded(session, inputs)
+        for _ in range(warmup - 1):
+            loaded.execute()
+        done, end = 0, perf_counter() + budget_s
+        while done < runs[0] or (done < runs[1] and perf_counter() < end):
+            loaded.execute()
+            done += 1
+        trace = Path(session.end_profiling())
+        return [optimised.read_bytes(), trace.read_bytes()]
+
+
+PLUGIN = OnnxRuntime()

@@ -1,0 +1,74 @@
+"""Device specifications: ``RUNTIME`` or ``RUNTIME:setting=value,setting=value``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from devices.plugins import did_you_mean
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a runtime that changes time.
+
+    Attributes:
+        parse: makes the value of its text; raises ValueError with what is needed.
+    """
+
+    name: str
+    default: Any
+    parse: Callable[[str], Any]
+    help: str
+
+
+def split(spec: str) -> tuple[str, dict[str, str]]:
+    """Runtime's name and the settings' texts.
+
+    Raises:
+        ValueError: a setting without ``=``, or given twice.
+    """
+    runtime, colon, rest = spec.partition(":")
+    given: dict[str, str] = {}
+    for part in rest.split(",") if colon else ():
+        name, equals, value = (p.strip() for p in part.partition("="))
+        if not equals or not name or not value:
+            raise ValueError(f"device {spec!r}: settings are written NAME=VALUE with commas between, got {part!r}")
+        if name in given:
+            raise ValueError(f"device {spec!r}: setting {name!r} is given twice")
+        given[name] = value
+    return runtime.strip(), given
+
+
+def resolve(runtime: str, settings: Sequence[Setting], given: Mapping[str, str]) -> dict[str, Any]:
+    """Every setting with its value.
+
+    Raises:
+        ValueError: an unknown setting (with the nearest match) or a bad value.
+    """
+    known = [s.name for s in settings]
+    for name in given:
+        if name not in known:
+            raise ValueError(
+                f"device {runtime!r} has no setting {name!r}{did_you_mean(name, known)} (known: {', '.join(known)})"
+            )
+    values = {}
+    for setting in settings:
+        try:
+            values[setting.name] = setting.parse(given[setting.name]) if setting.name in given else setting.default
+        except ValueError as error:
+            raise ValueError(f"device {runtime!r}: {setting.name} {error}, got {given[setting.name]!r}") from None
+    return values
+
+
+def canonical(runtime: str, settings: Mapping[str, Any]) -> str:
+    """The specification with every setting spelt out."""
+    return f"{runtime}:" + ",".join(f"{name}={value}" for name, value in settings.items())
+
+
+def count(text: str) -> int:
+    """Parser of a positive whole number."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ValueError("must be a whole number, 1 or more")
+    return int(text)
