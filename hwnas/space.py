@@ -15,6 +15,8 @@ from devices import Graph
 if TYPE_CHECKING:
     from torch import nn
 
+    from hwnas.supernet import Supernet
+
 Genotypes = NDArray[np.int64]
 
 
@@ -64,7 +66,15 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def build(self, genotype: NDArray[np.int64]) -> nn.Module:
-        """The trainable torch module, ``(B, C, H, W)`` floats in, ``(B, classes)`` logits out."""
+        """The trainable torch module, ``(B, C, size, size)`` floats in, ``(B, classes)`` logits out."""
+
+    @abstractmethod
+    def supernet(self) -> Supernet:
+        """One network with shared weights that contains every network of the space, freshly initialised."""
+
+    @abstractmethod
+    def image_size(self, genotype: NDArray[np.int64]) -> int:
+        """Side, in pixels, of the square input that the network takes."""
 
     @abstractmethod
     def weights(self, module: nn.Module) -> Mapping[str, NDArray[Any]]:

@@ -1,1 +1,38 @@
 """Search spaces, one file each; the file's name is the space's name."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import Any
+
+from devices import plugins
+from hwnas.space import SearchSpace
+
+
+def names() -> list[str]:
+    """Names of all spaces."""
+    return plugins.names(sys.modules[__name__])
+
+
+def open(name: str, input_shape: tuple[int, int, int], classes: int, **options: Any) -> SearchSpace:  # noqa: A001
+    """The space ``name`` for examples of shape ``input_shape`` (C, H, W) and ``classes`` classes.
+
+    Args:
+        name: one of :func:`names`.
+        input_shape: ``(C, H, W)`` as the task gives it.
+        classes: at least 2.
+        options: the space's own keyword arguments, as they stand in a configuration file.
+
+    Raises:
+        ValueError: unknown space or option (names the nearest match), or a value out of range.
+    """
+    plugin = plugins.load(sys.modules[__name__], name, kind="space")
+    known = [p.name for p in inspect.signature(plugin).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise ValueError(
+                f"space {name!r} has no option {option!r}{plugins.did_you_mean(option, known)} (known: {', '.join(known)})"
+            )
+    space: SearchSpace = plugin(input_shape, classes, **options)
+    return space
