@@ -43,7 +43,7 @@ def _require_own_siblings() -> None:
         if found is None or Path(found).resolve() != root / name / "__init__.py":
             raise ImportError(
                 f"hwnas needs its own package {name!r} ({root / name}), but Python finds {found or 'none'} instead. "
-                "Rename that file or folder, or start Python where it is not on sys.path (python -P leaves the current folder out)."
+                "Rename that file or folder, or start Python where it is not on sys.path (python -P leaves it out)."
             )
 
 

@@ -1,0 +1,197 @@
+"""The configuration of a run: TOML in, checked values out. Every key has a default but the budget."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from devices.plugins import did_you_mean
+from hwnas.errors import InvalidConfig
+
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _PluginSection(BaseModel):
+    """A section whose further keys are the settings of the plug-in that it names."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The keys that are the plug-in's."""
+        return dict(self.model_extra or {})
+
+
+class DeviceSection(_Section):
+    """The device, and where its profile is (or will be written); without a path it is kept in the run's folder."""
+
+    spec: str = "onnxruntime:threads=1"
+    profile: Path | None = Field(default=None, strict=False)
+    profile_time_limit_s: PositiveFloat = 60.0
+
+
+class TaskSection(_Section):
+    """The data set; ``path`` is for tasks that read a file or folder."""
+
+    name: str = "digits"
+    path: Path | None = Field(default=None, strict=False)
+
+
+class SpaceSection(_PluginSection):
+    """The search space and its options."""
+
+    name: str = "mobile"
+
+
+class BudgetSection(_Section):
+    """Hard limits; at least one. Latency is the p50 of one example, in milliseconds or as a fraction of the p50 of the space's
+    largest network, which suits a configuration that is to run on any machine."""
+
+    latency_ms: PositiveFloat | None = None
+    latency_fraction_of_largest: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    memory_bytes: PositiveInt | None = None
+    model_bytes: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> BudgetSection:
+        if self.latency_ms is not None and self.latency_fraction_of_largest is not None:
+            raise ValueError("give latency_ms or latency_fraction_of_largest, not both")
+        if all(value is None for value in self.__dict__.values()):
+            raise ValueError(f"at least one limit is needed: {', '.join(type(self).model_fields)}")
+        return self
+
+
+class SearchSection(_PluginSection):
+    """The searcher with its settings, how many networks it may evaluate, and how many at a time."""
+
+    searcher: str = "evolution"
+    evaluations: PositiveInt = 200
+    generation: PositiveInt = 20
+
+
+class AccuracySection(_PluginSection):
+    """The accuracy model with its settings."""
+
+    model: str = "supernet"
+
+
+class QuantizeSection(_Section):
+    """INT8: how many training images calibrate it, and how much accuracy (a fraction) the deployed file may lose by it."""
+
+    calibration_images: PositiveInt = 256
+    max_accuracy_drop: Fraction = 0.01
+
+
+class Config(_Section):
+    """Everything that decides a run's result, but the profile's content."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    device: DeviceSection = DeviceSection()
+    task: TaskSection = TaskSection()
+    space: SpaceSection = SpaceSection()
+    budget: BudgetSection
+    search: SearchSection = SearchSection()
+    accuracy: AccuracySection = AccuracySection()
+    quantize: QuantizeSection = QuantizeSection()
+
+    def to_toml(self) -> str:
+        """The resolved configuration, defaults included; :func:`load` reads it."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        scalars = [f"{key} = {_toml(value)}\n" for key, value in values.items() if not isinstance(value, dict)]
+        sections = [
+            f"\n[{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in section.items())
+            for name, section in values.items()
+            if isinstance(section, dict)
+        ]
+        return "".join(scalars + sections)
+
+
+def load(path: str | Path) -> Config:
+    """Read a configuration file. Paths in it are relative to its folder.
+
+    Raises:
+        InvalidConfig: not TOML, an unknown key, or a value that cannot be; the message names the line.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except FileNotFoundError:
+        raise InvalidConfig(
+            f"There is no file {file}.", hint="See examples/ for configurations to start from."
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidConfig(f"{file} cannot be read as TOML: {error}.", hint="See examples/digits.toml.") from error
+    for section, key in (("device", "profile"), ("task", "path")):
+        table = values.get(section)
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            table[key] = str((file.parent / table[key]).resolve())
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise _explained(error, file, text) from None
+
+
+def check_settings(section: str, settings: Mapping[str, Any], plugin: Callable[..., Any]) -> None:
+    """Refuse settings that ``plugin`` does not take as keywords.
+
+    Raises:
+        InvalidConfig: names the section, the key and the nearest match.
+    """
+    known = [p.name for p in inspect.signature(plugin).parameters.values() if p.default is not p.empty]
+    for key in settings:
+        if key not in known:
+            raise InvalidConfig(
+                f"Unknown key {key!r} in [{section}]{did_you_mean(key, known)}",
+                hint=f"[{section}] takes besides its common keys: {', '.join(known) or 'nothing'}.",
+            )
+
+
+def _explained(error: ValidationError, file: Path, text: str) -> InvalidConfig:
+    """The first of pydantic's findings, in words, with its line; a misspelt key before what is missing because of it."""
+    finding = min(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
+    where = tuple(str(part) for part in finding["loc"])
+    section, key = (where[0] if len(where) > 1 else ""), (where[-1] if where else "")
+    place = f"{file}, line {_line(text, section, key)}" if _line(text, section, key) else str(file)
+    name = f"{key!r} in [{section}]" if section else repr(key)
+    if finding["type"] == "extra_forbidden":
+        model = Config.model_fields[section].annotation if section else Config
+        known = list(getattr(model, "model_fields", {}))
+        return InvalidConfig(
+            f"{place}: unknown key {name}{did_you_mean(key, known)}", hint=f"Known keys: {', '.join(known)}."
+        )
+    got = f", got {finding['input']!r}" if not isinstance(finding["input"], dict) else ""
+    return InvalidConfig(
+        f"{place}: {name}: {finding['msg'].removeprefix('Value error, ')}{got}.",
+        hint="Correct it and repeat the command.",
+    )
+
+
+def _line(text: str, section: str, key: str) -> int | None:
+    """Line of ``key = …`` in ``[section]``, else of the section's header; None if neither is spelt that way."""
+    current, header = "", None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if match := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
+            current = match[1]
+            header = number if current in (section, key) else header
+        elif current == section and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
+            return number
+    return header
+
+
+def _toml(value: Any) -> str:
+    """JSON's spelling of strings, numbers, booleans and lists is TOML's too."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
