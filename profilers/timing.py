@@ -16,11 +16,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from devices import Session, Timing
+from devices import Timing
 from devices.events import OnEvent, Progress, ignore
 
 Clock = Callable[[], float]
@@ -32,6 +33,13 @@ BLOCK_SECONDS = 0.02
 BLOCK_RUNS = 5, 1000  # at least, at most
 DISTURBED = 0.05  # fraction
 RESAMPLES = 200
+
+
+class Timed(Protocol):
+    """What measuring needs of a :class:`devices.Session`."""
+
+    def run(self, n: int) -> Seconds:
+        """Execute ``n`` times; ``(n,)`` seconds per execution."""
 
 
 class Deadline:
@@ -50,9 +58,9 @@ class Deadline:
 
 
 def measure(
-    sessions: Sequence[Session],
+    sessions: Sequence[Timed],
     *,
-    sentinels: Sequence[Session] = (),
+    sentinels: Sequence[Timed] = (),
     rounds: int = ROUNDS,
     precision: float | None = 0.01,
     seed: int = 0,
@@ -157,7 +165,7 @@ def noise_floor(timings: Iterable[Timing]) -> float | None:
     return float(np.median(known)) if known else None
 
 
-def _runs_per_block(session: Session) -> int:
+def _runs_per_block(session: Timed) -> int:
     """Runs that fill :data:`BLOCK_SECONDS`."""
     fewest, most = BLOCK_RUNS
     fastest = float(session.run(WARM_UP_RUNS + 1)[1:].min())

@@ -1,0 +1,184 @@
+"""Statistics of timing on made-up arrays, and the rounds on sessions whose disturbances are scripted (a real machine is not
+disturbed on demand)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from profilers.timing import (
+    BLOCK_RUNS,
+    ROUNDS,
+    WARM_UP_RUNS,
+    Deadline,
+    measure,
+    median_interval,
+    noise_floor,
+    round_lows,
+    summarise,
+    undisturbed,
+)
+
+
+@dataclass
+class Scripted:
+    """A session whose every round takes what the script says; it writes down in which order sessions ran."""
+
+    name: str
+    rounds_s: list[float]
+    log: list[tuple[str, int]] = field(default_factory=list)
+    blocks: int = 0
+
+    def run(self, n: int) -> NDArray[np.float64]:
+        self.log.append((self.name, n))
+        now = self.rounds_s[min(self.blocks, len(self.rounds_s) - 1)]
+        if n not in (WARM_UP_RUNS, WARM_UP_RUNS + 1):
+            self.blocks += 1
+        return np.full(n, now)
+
+
+def steady(rounds: int = 8, runs: int = 50, seed: int = 0, ms: float = 1.0) -> NDArray[np.float64]:
+    """(rounds, runs) seconds of a machine that only ever adds time, now and then a lot."""
+    rng = np.random.default_rng(seed)
+    return ms * 1e-3 * (1 + rng.exponential(0.02, (rounds, runs)) + (rng.random((rounds, runs)) < 0.03) * 0.5)
+
+
+class TestSummary:
+    def test_figures_are_what_their_names_say(self) -> None:
+        seconds = np.linspace(1.0, 2.0, 11)[None] * np.arange(1, 4)[:, None] * 1e-3
+        timing = summarise(seconds)
+        assert timing.latency_ms == pytest.approx(1.1)  # 10th percentile of the fastest round
+        assert timing.p50_ms == pytest.approx(np.median(seconds) * 1e3)
+        assert timing.p95_ms == pytest.approx(np.quantile(seconds, 0.95) * 1e3)
+        assert (timing.rounds, timing.runs, timing.stable) == (3, 33, True)
+
+    def test_the_low_figure_ignores_disturbed_rounds_and_the_median_of_all_does_not(self) -> None:
+        quiet = steady()
+        busy = quiet.copy()
+        busy[:5] *= 1.3
+        assert summarise(busy).latency_ms == pytest.approx(summarise(quiet).latency_ms, rel=0.01)
+        assert summarise(busy).p50_ms > 1.2 * summarise(quiet).p50_ms
+
+    def test_noise_is_the_difference_of_odd_and_even_rounds(self) -> None:
+        seconds = np.ones((8, 5))
+        seconds[1::2] = 1.02
+        assert summarise(seconds).noise == pytest.approx(0.02)
+        assert summarise(np.ones((8, 5))).noise == 0
+        assert summarise(np.ones((1, 5))).noise is None
+
+    def test_noise_floor_is_the_median_over_networks(self) -> None:
+        timings = [summarise(np.array([[1.0] * 5, [1.0 + d] * 5])) for d in (0.01, 0.02, 0.5)]
+        assert noise_floor(timings) == pytest.approx(0.02)
+        assert noise_floor([summarise(np.ones((1, 5)))]) is None
+
+    @given(st.integers(1, 12), st.integers(5, 40), st.integers(0, 2**32 - 1))
+    def test_figures_are_ordered_and_repeat(self, rounds: int, runs: int, seed: int) -> None:
+        seconds = np.random.default_rng(seed).lognormal(-7, 1, (rounds, runs))
+        timing = summarise(seconds, seed=seed)
+        assert timing == summarise(seconds, seed=seed)
+        assert timing.latency_ms > 0
+        assert seconds.min() * 1e3 <= timing.latency_ms <= timing.p95_ms
+        assert timing.p50_low_ms <= timing.p50_ms <= timing.p50_high_ms
+        assert timing.p50_ms <= timing.p95_ms
+
+
+class TestInterval:
+    def test_covers_the_true_median_when_rounds_differ(self) -> None:
+        rng = np.random.default_rng(1)
+        covered = 0
+        for i in range(200):
+            values = 1 + rng.normal(0, 0.02, (12, 1)) + rng.normal(0, 0.01, (12, 30))
+            low, high = median_interval(values, seed=i)
+            covered += low <= 1 <= high
+        assert covered >= 0.85 * 200  # a percentile bootstrap over a dozen rounds is a little narrow
+
+    def test_resamples_rounds_not_runs(self) -> None:
+        """A thousand runs in each of few rounds that differ tell little about the median."""
+        values = np.repeat([[1.0], [1.1], [1.2], [1.3]], 1000, axis=1)
+        low, high = median_interval(values)
+        assert high - low > 0.1
+
+
+class TestDisturbedRounds:
+    def test_one_sentinel_over_its_low_is_enough(self) -> None:
+        calm = np.array([1.0, 1.01, 1.04, 1.0])
+        slow = np.array([1.0, 1.06, 1.0, 1.0])
+        assert undisturbed([calm, slow], 4).tolist() == [True, False, True, True]
+        assert undisturbed([], 3).all()
+
+    def test_what_is_low_is_known_only_afterwards(self) -> None:
+        """A machine that starts slow: its first rounds are the disturbed ones."""
+        assert undisturbed([np.array([1.2, 1.2, 1.0, 1.0])], 4).tolist() == [False, False, True, True]
+
+    def test_some_round_always_counts(self) -> None:
+        kept = undisturbed([np.array([1.0, 1.2]), np.array([1.1, 1.0])], 2)
+        assert kept.tolist() == [True, False]
+
+
+class TestRounds:
+    def test_every_block_is_warmed_up_and_long_enough(self) -> None:
+        fast, slow = Scripted("fast", [1e-3]), Scripted("slow", [0.1])
+        timings, _ = measure([fast, slow])
+        assert fast.log[1:] == [("fast", WARM_UP_RUNS), ("fast", 20)] * ROUNDS
+        assert slow.log[1:] == [("slow", WARM_UP_RUNS), ("slow", BLOCK_RUNS[0])] * ROUNDS
+        assert [t.rounds for t in timings] == [ROUNDS, ROUNDS]
+        assert all(t.stable for t in timings)
+
+    def test_order_is_shuffled_in_every_round_and_repeats_with_the_seed(self) -> None:
+        def order(seed: int) -> list[str]:
+            log: list[tuple[str, int]] = []
+            measure([Scripted(name, [0.01], log) for name in "abcdef"], seed=seed)
+            return [name for name, n in log if n == WARM_UP_RUNS]
+
+        rounds = [tuple(order(3)[i : i + 6]) for i in range(0, 6 * ROUNDS, 6)]
+        assert all(sorted(r) == list("abcdef") for r in rounds)
+        assert len(set(rounds)) > ROUNDS // 2
+        assert order(3) == order(3) != order(4)
+
+    def test_a_disturbed_round_is_measured_again(self) -> None:
+        network, sentinel = Scripted("network", [1e-3]), Scripted("sentinel", [1e-3] * 2 + [1.2e-3] * 3 + [1e-3])
+        (timing,), (beside,) = measure([network], sentinels=[sentinel])
+        assert network.blocks == ROUNDS + 3
+        assert timing.rounds == ROUNDS
+        assert timing.stable
+        assert beside.p95_ms == pytest.approx(1.0)
+
+    def test_measuring_again_is_bounded_and_then_it_is_said(self) -> None:
+        sentinel = Scripted("sentinel", [1e-3] + [1.2e-3, 1.3e-3] * 20)
+        (timing,), _ = measure([Scripted("network", [1e-3])], sentinels=[sentinel])
+        assert sentinel.blocks == 2 * ROUNDS
+        assert not timing.stable
+
+    def test_goes_on_until_the_median_is_known(self) -> None:
+        restless = [1e-3, 1.2e-3] * 20
+        networks = [Scripted("network", restless) for _ in range(3)]
+        for network, precision in zip(networks, (0.01, 0.5, None), strict=True):
+            measure([network], precision=precision)
+        assert [n.blocks for n in networks] == [2 * ROUNDS, ROUNDS, ROUNDS]
+
+    def test_a_time_limit_ends_with_the_round_in_flight(self) -> None:
+        now = iter(range(100))
+        deadline = Deadline(3.5, clock=lambda: float(next(now)))
+        (timing,), _ = measure([Scripted("network", [1e-3])], deadline=deadline)
+        assert timing.rounds == 4
+
+    @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+    def test_a_time_limit_must_be_positive(self, seconds: float) -> None:
+        with pytest.raises(ValueError, match="positive"):
+            Deadline(seconds)
+
+
+def test_halves_agree_better_in_the_low_figure_than_in_the_median() -> None:
+    """Why predictors learn ``latency_ms``: on a machine that only adds time, the low figure repeats."""
+    rng = np.random.default_rng(0)
+    busy = 1 + rng.exponential(0.05, (100, 16, 1))
+    seconds = np.stack([steady(16, seed=i) for i in range(100)]) * busy
+    low = [summarise(s).noise for s in seconds]
+    median = [abs(np.median(s[0::2]) / np.median(s[1::2]) - 1) for s in seconds]
+    assert np.median([n for n in low if n is not None]) < np.median(median)
+    assert round_lows(seconds[0]).shape == (16,)
