@@ -17,6 +17,8 @@ from hwnas.errors import InvalidData
 HELD_OUT = 1 / 6
 """Fraction of each class that is held out for validation (and for the test, where the data does not say which part is)."""
 
+_MOST_CLASSES = 65536
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -158,13 +160,13 @@ def make_split(images: NDArray[Any], labels: NDArray[Any], where: str) -> Split:
             f"{where}: need images (n, C, H, W) and labels (n,), got {images.shape} and {labels.shape}.",
             hint="One-hot labels: save labels.argmax(1). A column of labels: save labels.reshape(-1).",
         )
+    if images.size == 0:
+        raise InvalidData(f"{where}: there are no images (shape {images.shape}).", hint="The data set is empty.")
     if len(images) != len(labels):
         raise InvalidData(
             f"{where}: {len(images)} images but {len(labels)} labels.", hint="The two files do not belong together."
         )
-    if images.size == 0:
-        raise InvalidData(f"{where}: there are no images (shape {images.shape}).", hint="The data set is empty.")
-    if labels.min() < 0 or labels.max() >= len(labels) + 65536:
+    if labels.min() < 0 or labels.max() >= _MOST_CLASSES:
         raise InvalidData(
             f"{where}: labels run from {labels.min()} to {labels.max()}; class numbers are 0 to K-1.",
             hint="Number the classes 0 to K-1 without gaps.",

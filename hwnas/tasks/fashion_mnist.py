@@ -27,8 +27,8 @@ SHA256 = {  # of the unpacked files, so that it holds for Debian's repacked ones
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 _PACKAGE = "dataset-fashion-mnist"
-_DEBIAN_FOLDER = "usr/share/datasets/fashion-mnist"
-_ADDRESS = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion"
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+ADDRESS = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion"
 _TIMEOUT_S = 300
 
 
@@ -55,12 +55,12 @@ def data_folder() -> Path:
 
 def _folder(on_event: OnEvent) -> Path:
     own = data_folder() / "fashion-mnist"
-    places = [Path("/", _DEBIAN_FOLDER), own]
+    places = [DEBIAN_FOLDER, own]
     for place in places:
         if _complete(place):
             return place
     tried = [f"{place}: not there" for place in places]
-    for source, fetch in ((f"Debian's package {_PACKAGE}", _from_debian), (_ADDRESS, _from_origin)):
+    for source, fetch in ((f"Debian's package {_PACKAGE}", _from_debian), (ADDRESS, _from_origin)):
         on_event(Note(f"Fetching Fashion-MNIST (31 MB) from {source} into {own}"))
         try:
             own.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def _from_debian(folder: Path) -> Path:
     _command([apt, "download", _PACKAGE], folder)
     package = next(folder.glob("*.deb"))
     _command([dpkg, "-x", str(package), "."], folder)
-    return folder / _DEBIAN_FOLDER
+    return folder / DEBIAN_FOLDER.relative_to("/")
 
 
 def _command(command: list[str], folder: Path) -> None:
@@ -107,7 +107,7 @@ def _command(command: list[str], folder: Path) -> None:
 def _from_origin(folder: Path) -> Path:
     for name in SHA256:
         with (
-            urllib.request.urlopen(f"{_ADDRESS}/{name}.gz", timeout=30) as answer,  # noqa: S310 - a fixed https address
+            urllib.request.urlopen(f"{ADDRESS}/{name}.gz", timeout=30) as answer,  # noqa: S310 - a fixed https address
             open(folder / f"{name}.gz", "wb") as file,
         ):
             shutil.copyfileobj(answer, file)

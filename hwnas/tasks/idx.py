@@ -12,8 +12,8 @@ import math
 import struct
 import zlib
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +44,13 @@ def locate(folder: Path) -> dict[str, Path]:
     Raises:
         InvalidData: one is missing.
     """
-    found = {}
+    found: dict[str, Path] = {}
     for name in FILES:
         spellings = [name, f"{name}.gz", name.replace("-idx", ".idx"), f"{name.replace('-idx', '.idx')}.gz"]
-        there = [folder / s for s in spellings if (folder / s).is_file()]
+        try:
+            there = [folder / s for s in spellings if (folder / s).is_file()]
+        except OSError as error:
+            raise InvalidData(f"{folder} cannot be read: {error.strerror}.", hint="Check its permissions.") from error
         if not there:
             raise InvalidData(
                 f"{folder} holds no {name} or {name}.gz." if folder.is_dir() else f"{folder} is not a folder.",
@@ -94,11 +97,11 @@ def check_header(path: Path, dimensions: int) -> None:
         raise _damaged(path, str(error)) from error
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
-def _header(file: IO[bytes], path: Path, dimensions: int) -> tuple[bytes, tuple[int, ...]]:
+def _header(file: gzip.GzipFile | BufferedReader, path: Path, dimensions: int) -> tuple[bytes, tuple[int, ...]]:
     magic = file.read(4)
     if magic != bytes([0, 0, 8, dimensions]):
         raise _damaged(path, f"it must start with 0000080{dimensions}, it starts with {magic.hex() or 'nothing'}")
