@@ -1,0 +1,299 @@
+"""Reading ONNX files that may be damaged or hostile. Nothing here runs a model.
+
+The file is parsed and checked in linear time and without recursion over nodes; weights stay within the file's folder; every
+tensor gets a type at one binding of shapes. What is wrong is an :class:`InvalidModel` that says what to do.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from devices import _onnx_checks as checks
+from devices.errors import InvalidModel
+from devices.graph import Graph, Node
+from devices.kernels import Attribute, TensorType
+from devices.plugins import did_you_mean
+
+MAX_FILE_BYTES = 2**31 - 1  # protobuf's own limit
+MAX_INPUT_BYTES = 2**31
+MAX_TENSOR_BYTES = 2**34
+_INFERENCE_NEEDS = 1024  # elements; larger constants are never shapes or axes
+
+
+def load_onnx(path: str | os.PathLike[str], shapes: Mapping[str, tuple[int, ...]] | None = None) -> Graph:
+    """Read an ONNX file as a graph at one binding of shapes.
+
+    Args:
+        path: the file; external data must lie in its folder.
+        shapes: full shapes of those inputs that the file leaves open, by name.
+
+    Raises:
+        InvalidModel: the file cannot be used, or a shape is missing or does not fit.
+    """
+    model = _parse(Path(path))
+    checks.structure(model)
+    _fold_constants(model.graph)
+    pin(model, shapes or {})
+    return typed(model, Path(path).stem)
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    if not path.is_file():
+        raise InvalidModel(f"There is no file {path}.", hint="Check the path of the model.")
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise InvalidModel(
+            f"{path} has {size:,} bytes; an ONNX file can have 2 GiB.", hint="Save the weights as external data beside it."
+        )
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise InvalidModel(f"{path} is not a whole ONNX file.", hint="Export or copy it again.") from error
+    if not model.graph.node:
+        raise InvalidModel(f"{path} holds no network.", hint="Is it an ONNX file? Export or copy it again.")
+    _bring_in_external_data(model, path)
+    return model
+
+
+def _bring_in_external_data(model: onnx.ModelProto, path: Path) -> None:
+    folder = path.resolve().parent
+    room = MAX_FILE_BYTES - path.stat().st_size
+    for tensor in checks.tensors(model):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        raw = _external_bytes(tensor, folder)
+        room -= len(raw)
+        if room < 0:
+            raise InvalidModel(f"{path} has more than 2 GiB of weights.", hint="This is not supported.")
+        tensor.raw_data = raw
+        tensor.ClearField("external_data")
+        tensor.data_location = onnx.TensorProto.DEFAULT
+
+
+def _external_bytes(tensor: onnx.TensorProto, folder: Path) -> bytes:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    source = Path(os.path.realpath(folder / location))
+    if not location or os.path.isabs(location) or not source.is_relative_to(folder):
+        raise InvalidModel(
+            f"The weights {tensor.name!r} lie outside the model's folder, in {location!r}.",
+            hint="Save the model again with its external data beside it.",
+        )
+    if not source.is_file():
+        raise InvalidModel(
+            f"The file {location!r} with the weights {tensor.name!r} is missing.",
+            hint="Copy it into the folder of the model.",
+        )
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
+    except ValueError:
+        offset, length = -1, -1
+    available = source.stat().st_size - offset
+    length = available if length == -1 else length
+    wanted = checks.declared_bytes(tensor)
+    if offset < 0 or length != wanted or length > available:
+        raise InvalidModel(
+            f"The weights {tensor.name!r} need {wanted:,} bytes of {location!r}, which the file does not have for them.",
+            hint="Export or copy the model with its external data again.",
+        )
+    with source.open("rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
+def _fold_constants(graph: onnx.GraphProto) -> None:
+    """Make initializers of ``Constant`` nodes, so that all constants look alike."""
+    rest = []
+    for node in graph.node:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            graph.initializer.append(checks.constant_value(node))
+        else:
+            rest.append(node)
+    if len(rest) < len(graph.node):
+        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in rest]
+        del graph.node[:]
+        graph.node.extend(kept)
+
+
+def pin(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Give every input of ``model`` its full shape, in place."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [i for i in model.graph.input if i.name not in constants]
+    names = [i.name for i in inputs]
+    for name in shapes:
+        if name not in names:
+            raise InvalidModel(
+                f"The model has no input {name!r}{did_you_mean(name, names)} (inputs: {', '.join(names)}).",
+                hint=f"Write --input {_example(inputs[0])}" if inputs else "Leave --input out.",
+            )
+    bound = dict(_bindings(inputs, shapes))
+    for value in inputs:
+        dims = [
+            bound.get(d.dim_param) if d.dim_param else d.dim_value if d.HasField("dim_value") else None
+            for d in value.type.tensor_type.shape.dim
+        ]
+        given = shapes.get(value.name)
+        pinned = given if given is not None else dims if value.type.tensor_type.HasField("shape") else [None]
+        if any(d is None for d in pinned):
+            raise InvalidModel(
+                f"Input {value.name!r} has no fixed shape: {checks.shape_text(value)}.",
+                hint=f"Say which one is meant: --input {_example(value)}",
+            )
+        shape = value.type.tensor_type.shape
+        del shape.dim[:]
+        shape.SetInParent()
+        for d in pinned:
+            shape.dim.add().dim_value = cast(int, d)
+    kept = [onnx.ValueInfoProto.FromString(i.SerializeToString()) for i in inputs]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+
+
+def _bindings(
+    inputs: Sequence[onnx.ValueInfoProto], shapes: Mapping[str, tuple[int, ...]]
+) -> Iterator[tuple[str, int]]:
+    """Values of the named dimensions, from the shapes that were given."""
+    known: dict[str, int] = {}
+    for value in inputs:
+        given = shapes.get(value.name)
+        if given is None:
+            continue
+        tensor = value.type.tensor_type
+        fits = not tensor.HasField("shape") or len(given) == len(tensor.shape.dim)
+        for dim, size in zip(tensor.shape.dim, given, strict=False):
+            fits &= size > 0 and dim.dim_value in (0, size)
+            if dim.dim_param:
+                fits &= known.setdefault(dim.dim_param, size) == size
+                yield dim.dim_param, size
+        if not fits or min(given, default=1) < 1:
+            raise InvalidModel(
+                f"Input {value.name!r} has shape {checks.shape_text(value)}, got {'x'.join(map(str, given))}.",
+                hint=f"Write, for example, --input {_example(value)}",
+            )
+
+
+def _example(value: onnx.ValueInfoProto) -> str:
+    """``NAME=1x3x224x224``: the declared shape with something usual in place of what is open."""
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return f"{value.name}=1x3x224x224"
+    usual = (1, 3, 224, 224) if len(tensor.shape.dim) == 4 else (1,) * len(tensor.shape.dim)
+    return f"{value.name}=" + "x".join(
+        str(d.dim_value or u) for d, u in zip(tensor.shape.dim, usual, strict=True)
+    )
+
+
+def typed(model: onnx.ModelProto, name: str) -> Graph:
+    """The graph of a checked model with pinned inputs.
+
+    Raises:
+        InvalidModel: the shapes contradict each other, depend on data, or are beyond any memory.
+    """
+    graph = model.graph
+    tensors = {value.name: _type(value) for value in graph.input}
+    tensors |= {t.name: TensorType(checks.dtype(t.data_type, t.name), tuple(t.dims)) for t in graph.initializer}
+    inferred = _infer(model)
+    del graph.value_info[:]
+    graph.value_info.extend(inferred.graph.value_info)
+    known = {value.name: value for value in (*inferred.graph.value_info, *inferred.graph.output)}
+    for node in graph.node:
+        for output in filter(None, node.output):
+            if output not in known:
+                raise InvalidModel(
+                    f"The type of {output!r}, made by {node.op_type} {node.name!r}, cannot be told before it runs.",
+                    hint="Export the model with fixed shapes.",
+                )
+            tensors[output] = _type(known[output])
+    for value in graph.output:
+        value.CopyFrom(known[value.name] if value.name in known else value)
+    ends = {value.name for value in graph.input}
+    for tensor, kind in tensors.items():
+        limit = MAX_INPUT_BYTES if tensor in ends else MAX_TENSOR_BYTES
+        if kind.nbytes > limit:
+            raise InvalidModel(
+                f"Tensor {tensor!r} of shape {kind.shape} would take {kind.nbytes:,} bytes.",
+                hint="The file is damaged, or the shapes given with --input are too large.",
+            )
+    values: dict[str, NDArray[Any]] = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    return Graph(
+        graph.name or name,
+        tuple(_node(node) for node in graph.node),
+        tensors,
+        tuple(value.name for value in graph.input),
+        tuple(value.name for value in graph.output),
+        values,
+        model,
+    )
+
+
+def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Shape inference on a copy whose large weights are only declared: the time is for nodes, not for bytes."""
+    light = onnx.ModelProto()
+    light.ir_version = max(model.ir_version, 4)
+    light.opset_import.extend(model.opset_import)
+    light.graph.name = "light"
+    light.graph.node.extend(model.graph.node)
+    light.graph.input.extend(model.graph.input)
+    light.graph.output.extend(model.graph.output)
+    light.graph.value_info.extend(model.graph.value_info)
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) <= _INFERENCE_NEEDS:
+            light.graph.initializer.append(tensor)
+        else:
+            light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    try:
+        return onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True, data_prop=True)
+    except Exception as error:  # onnx raises its own errors, ValueError, RuntimeError and more
+        raise InvalidModel(
+            f"The shapes or types of the model do not fit: {checks.first_line(error)}",
+            hint="Check the shapes given with --input, or export the model again.",
+        ) from error
+
+
+def _type(value: onnx.ValueInfoProto) -> TensorType:
+    tensor = value.type.tensor_type
+    fixed = tensor.HasField("shape") and all(d.HasField("dim_value") and d.dim_value >= 0 for d in tensor.shape.dim)
+    if not fixed:
+        raise InvalidModel(
+            f"The shape of {value.name!r} is {checks.shape_text(value)}: it depends on the data.",
+            hint="Export the model with fixed shapes.",
+        )
+    return TensorType(checks.dtype(tensor.elem_type, value.name), tuple(d.dim_value for d in tensor.shape.dim))
+
+
+def _node(node: onnx.NodeProto) -> Node:
+    attributes: dict[str, Attribute] = {}
+    for attribute in node.attribute:
+        value = _attribute(attribute)
+        if value is not None:
+            attributes[attribute.name] = value
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    return Node(node.name, node.op_type, tuple(node.input), tuple(node.output), attributes, domain)
+
+
+def _attribute(attribute: onnx.AttributeProto) -> Attribute | None:
+    kind = onnx.AttributeProto
+    match attribute.type:
+        case kind.INT:
+            return attribute.i
+        case kind.FLOAT:
+            return attribute.f
+        case kind.STRING:
+            return attribute.s.decode(errors="replace")
+        case kind.INTS:
+            return tuple(attribute.ints)
+        case kind.FLOATS:
+            return tuple(attribute.floats)
+        case kind.STRINGS:
+            return tuple(s.decode(errors="replace") for s in attribute.strings)
+    return None
