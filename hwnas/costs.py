@@ -1,0 +1,199 @@
+"""What networks of a space cost on a device, in arrays: a space's distinct pieces are predicted once, then gathered and added."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices import Device, ExecutedKernel, Graph
+from devices.events import OnEvent, Progress, ignore
+from hwnas.space import Genotypes, SearchSpace
+from predictors import LatencyPredictor, activations_in_use
+
+Floats = NDArray[np.float64]
+
+_SAMPLE = 20_000
+_ROWS = 8192  # networks worked on at a time, so that they stay in the cache
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Costs of n networks.
+
+    Attributes:
+        latency_ms: ``(n,)`` lowest latency, what predictors learn.
+        p50_ms: ``(n,)`` median latency; latency budgets are on this.
+        upper_ms: ``(n,)`` its one-sided 95 % upper bound.
+        memory_bytes: ``(n,)`` weights and the highest use of activations.
+        model_bytes: ``(n,)`` size of the ONNX file.
+    """
+
+    latency_ms: Floats
+    p50_ms: Floats
+    upper_ms: Floats
+    memory_bytes: Floats
+    model_bytes: Floats
+
+
+class CostModel(Protocol):
+    """Measured, predicted or tabulated costs are interchangeable."""
+
+    def costs(self, genotypes: Genotypes) -> Costs:
+        """Costs of ``(n, G)`` genotypes."""
+
+
+@final
+@dataclass(frozen=True)
+class CompiledCosts:
+    """A predictor, worked out for every piece of a space.
+
+    Attributes:
+        space: the space.
+        added: ``(pieces + 1, 4)`` what a piece adds to latency in ms, to its doubt in ms, to weight and to file bytes. The last
+            row is zero, for places that are empty.
+        live: ``(pieces + 1,)`` highest use of activations while the piece runs, in bytes.
+        constant: ``(4,)`` what a network has beside its pieces, in the order of ``added``.
+        p50, p50_upper: factors from latency to the median and to its upper bound.
+    """
+
+    space: SearchSpace
+    added: Floats
+    live: Floats
+    constant: Floats
+    p50: float
+    p50_upper: float
+
+    def costs(self, genotypes: Genotypes) -> Costs:
+        """Costs of ``(n, G)`` genotypes."""
+        sums, live = np.empty((len(genotypes), 4)), np.empty(len(genotypes))
+        for start in range(0, len(genotypes), _ROWS):
+            rows = slice(start, start + _ROWS)
+            pieces = self.space.pieces(genotypes[rows])
+            sums[rows] = self.constant
+            live[rows] = 0
+            for place in pieces.T:
+                sums[rows] += self.added[place]
+                np.maximum(live[rows], self.live[place], out=live[rows])
+        latency, doubt, weights, model = sums.T
+        return Costs(latency, latency * self.p50, (latency + doubt) * self.p50_upper, weights + live, model)
+
+
+def cover(space: SearchSpace, seed: int = 0) -> Genotypes:
+    """``(n, G)`` few networks that together contain every piece: of many random ones always the one with the most new pieces.
+
+    Random networks are drawn until twice as many have no further piece.
+    """
+    rng = np.random.default_rng(seed)
+    sample = space.sample(rng, _SAMPLE)
+    pieces = space.pieces(sample)
+    while (found := np.unique(pieces[pieces >= 0])).size < space.piece_count:
+        more = space.sample(rng, len(sample))
+        more_pieces = space.pieces(more)
+        sample, pieces = np.concatenate([sample, more]), np.concatenate([pieces, more_pieces])
+        if np.isin(more_pieces[more_pieces >= 0], found).all():
+            break
+    missing = np.zeros(space.piece_count + 1, bool)  # the last one stands for empty places
+    missing[found] = True
+    chosen = []
+    while missing.any():
+        new = missing[pieces].sum(axis=1)
+        best = int(np.argmax(new))
+        chosen.append(sample[best])
+        missing[pieces[best]] = False
+        sample, pieces = sample[new > 0], pieces[new > 0]
+    return np.stack(chosen)
+
+
+def compile_costs(
+    space: SearchSpace,
+    predictor: LatencyPredictor,
+    device: Device | None = None,
+    *,
+    seed: int = 0,
+    on_event: OnEvent = ignore,
+) -> CompiledCosts:
+    """Predict every piece of a space, inside the networks of its :func:`cover`.
+
+    Each kernel belongs to the place that its nodes are named after; one that the runtime inserted, to the place of the kernel
+    that reads it. What a piece costs is the mean over the cover's networks that contain it.
+
+    Args:
+        space: what to compile.
+        predictor: a fitted one.
+        device: asked for the kernels of those networks of the cover that are not in the predictor's profile.
+        seed: the cover's; with the seed of the profile, no device is needed.
+        on_event: told after every network.
+
+    Raises:
+        NotLowered: a network is not in the profile and there is no device.
+    """
+    genotypes = cover(space, seed)
+    pieces = space.pieces(genotypes)
+    added = np.zeros((space.piece_count + 1, 4))
+    live, seen = np.zeros(space.piece_count + 1), np.zeros(space.piece_count + 1)
+    constant = np.zeros(4)
+    index = {place: i for i, place in enumerate(space.places)}
+    graphs = [space.graph(genotype) for genotype in genotypes]
+    lowerings = []
+    for done, graph in enumerate(graphs, start=1):
+        lowerings += predictor.lower([graph], device)
+        on_event(Progress("compile", done, len(graphs)))
+    kernel_costs = predictor.kernel_costs(lowerings)
+    for graph, ids, lowering, costs in zip(graphs, pieces, lowerings, kernel_costs, strict=True):
+        place = np.array([index[p] for p in kernel_places(lowering.kernels, index)])
+        weights = [k.kernel.weight_bytes for k in lowering.kernels]
+        of_kernel = np.column_stack([costs.latency_ms, costs.over_ms, weights, np.zeros(len(weights))])
+        of_place = np.zeros((len(index), 4))
+        np.add.at(of_place, place, of_kernel)
+        of_place[:, 3], rest = _model_bytes(graph, index)
+        constant[3] += rest
+        highest = np.zeros(len(index))
+        np.maximum.at(highest, place, activations_in_use(lowering.kernels))
+        there = ids >= 0
+        added[ids[there]] += of_place[there]
+        live[ids[there]] += highest[there]
+        seen[ids[there]] += 1
+    constant[3] /= len(genotypes)
+    constant[0] = predictor.run_overhead_ms
+    times = np.maximum(seen, 1)
+    calibration = predictor.calibration_
+    return CompiledCosts(space, added / times[:, None], live / times, constant, calibration.p50, calibration.p50_upper)
+
+
+def kernel_places(kernels: Sequence[ExecutedKernel], places: Container[str]) -> list[str]:
+    """The place of each kernel: of its first node; without nodes, of the first kernel that reads it, else of what it reads.
+
+    Raises:
+        ValueError: a node is not named after a place.
+    """
+    found: list[str | None] = [k.nodes[0].partition("/")[0] if k.nodes else None for k in kernels]
+    for name, kernel in zip(found, kernels, strict=True):
+        if name is not None and name not in places:
+            raise ValueError(f"node {kernel.nodes[0]!r} is not named after a place of the space")
+    for i in reversed(range(len(kernels))):
+        for at in kernels[i].reads:
+            if at >= 0 and not kernels[at].nodes and found[i] is not None:
+                found[at] = found[i]
+    last = next(name for name in found if name is not None)
+    settled = []
+    for name in found:
+        last = last if name is None else name
+        settled.append(last)
+    return settled
+
+
+def _model_bytes(graph: Graph, index: Mapping[str, int]) -> tuple[Floats, int]:
+    """``(P,)`` bytes of the ONNX file that each place takes, and what is left."""
+    zeros = {name: np.zeros(graph.tensors[name].shape, graph.tensors[name].dtype) for name in graph.constants}
+    model = graph.to_onnx({name: zeros[name] for name, value in graph.constants.items() if value is None})
+    of_place = np.zeros(len(index))
+    for item in (*model.graph.node, *model.graph.initializer, *model.graph.value_info):
+        place = index.get(item.name.partition("/")[0])
+        if place is not None:
+            size = item.ByteSize()
+            of_place[place] += 1 + (size.bit_length() + 6) // 7 + size  # tag, length, content
+    return of_place, model.ByteSize() - int(of_place.sum())

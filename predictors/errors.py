@@ -1,0 +1,17 @@
+"""Errors of the predictors; the whole tree is in ``hwnas.errors``."""
+
+from __future__ import annotations
+
+from devices.errors import HwnasError
+
+
+class PredictorError(HwnasError):
+    """A prediction cannot be made."""
+
+
+class NotFitted(PredictorError):
+    """The predictor has learnt nothing yet, or the profile holds too little to learn from."""
+
+
+class NotLowered(PredictorError):
+    """The kernels of a network are not in the profile and there is no device to ask."""

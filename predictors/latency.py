@@ -1,0 +1,222 @@
+"""Latency of networks on one device, from its profile."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices import Device, Graph, Lowering, Profile
+from devices.profile import load as load_profile
+from predictors.calibration import Calibration
+from predictors.correction import Correction
+from predictors.errors import NotFitted, NotLowered
+from predictors.estimates import Estimates, KernelEstimate
+from predictors.kernel_model import BOUNDS, Executions, KernelModel, executions
+from predictors.memory import peak_memory
+from predictors.provenance import provenance
+
+Floats = NDArray[np.float64]
+
+_FOLDS = 5
+_FEWEST_TIMED = 8
+_UNPROFILED = 3.0  # physics alone: a kernel may take so many times as long, or as short
+_PER_SIZE = 0.5  # a kernel twice as large as any profiled may take 2**0.5 times as long as the law says
+
+
+@dataclass(frozen=True)
+class KernelCosts:
+    """What each kernel of a network adds to its latency, in milliseconds, all ``(n_kernels,)``.
+
+    Attributes:
+        latency_ms: its share.
+        over_ms, under_ms: how much more, or less, it may be because the profile has nothing like it.
+    """
+
+    latency_ms: Floats
+    over_ms: Floats
+    under_ms: Floats
+
+
+@final
+class LatencyPredictor:
+    """Predicts latency, its interval and its parts by kernels; memory comes by liveness.
+
+    Args:
+        seed: for the trees' subsampling and for the folds of the calibration.
+    """
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed = seed
+
+    def fit(self, profile: Profile) -> Self:
+        """Learn from a profile.
+
+        Kernels of all its networks train the kernel model, networks timed as a whole the correction. The intervals come from
+        networks held out, in five folds, from both.
+
+        Raises:
+            NotFitted: the profile has no kernel times, or fewer than eight timed networks.
+        """
+        timed = [d for d in profile.timings if d in profile.lowerings]
+        if len(timed) < _FEWEST_TIMED:
+            raise NotFitted(
+                f"The profile has {len(timed)} networks timed as a whole, at least {_FEWEST_TIMED} are needed.",
+                hint="Repeat the command that made the profile, with more time: it goes on where it ended.",
+            )
+        if not any(k.seconds is not None for low in profile.lowerings.values() for k in low.kernels):
+            raise NotFitted("No kernel in the profile has a time of its own.")
+        self.lowerings_ = dict(profile.lowerings)
+        self.kernel_model_, self.correction_ = _fit(profile, list(profile.lowerings), timed, self.seed)
+        fold = np.random.default_rng(self.seed).permutation(len(timed)) % _FOLDS
+        held_out = np.empty(len(timed))
+        for f in range(_FOLDS):
+            out = [d for d, of in zip(timed, fold, strict=True) if of == f]
+            models = _fit(
+                profile, [d for d in profile.lowerings if d not in out], [d for d in timed if d not in out], self.seed
+            )
+            held_out[fold == f] = _predict(*models, executions([profile.lowerings[d] for d in out]))[1]
+        timings = [profile.timings[d] for d in timed]
+        self.calibration_ = Calibration.fit(
+            held_out * 1e3, np.array([t.latency_ms for t in timings]), np.array([t.p50_ms for t in timings])
+        )
+        return self
+
+    @property
+    def run_overhead_ms(self) -> float:
+        """What a run costs beside its kernels."""
+        return self.correction_.run * 1e3
+
+    def kernel_costs(self, lowerings: Sequence[Lowering]) -> list[KernelCosts]:
+        """What each kernel of each network adds; with :attr:`run_overhead_ms`, a network's ``latency_ms`` is their sum."""
+        data = executions(lowerings)
+        costs = _predict(self.kernel_model_, self.correction_, data)[0] * 1e3
+        doubt = _doubt(self.kernel_model_, data)[data.kernel]
+        over, under = costs * (doubt - 1), costs * (1 - 1 / doubt)
+        ends = np.cumsum([len(low.kernels) for low in lowerings])[:-1]
+        return [
+            KernelCosts(*parts)
+            for parts in zip(np.split(costs, ends), np.split(over, ends), np.split(under, ends), strict=True)
+        ]
+
+    def predict_lowerings(self, lowerings: Sequence[Lowering]) -> Estimates:
+        """Predict networks whose kernels are known."""
+        data = executions(lowerings)
+        costs = self.kernel_costs(lowerings)
+        latency = np.array([c.latency_ms.sum() for c in costs]) + self.run_overhead_ms
+        over = np.array([c.over_ms.sum() for c in costs])
+        under = np.array([c.under_ms.sum() for c in costs])
+        bounds, profiled = self.kernel_model_.bounds(data)[data.kernel], self.kernel_model_.profiled(data)[data.kernel]
+        rows = iter(zip(bounds.tolist(), profiled.tolist(), strict=True))
+        kernels = tuple(
+            tuple(
+                KernelEstimate(k.kernel.kind, k.nodes, float(ms), BOUNDS[bound], known)
+                for k, ms, (bound, known) in zip(low.kernels, c.latency_ms, rows, strict=False)
+            )
+            for low, c in zip(lowerings, costs, strict=True)
+        )
+        factors = self.calibration_
+        return Estimates(
+            latency,
+            latency * factors.p50,
+            (latency - under) * factors.lower,
+            (latency + over) * factors.upper,
+            (latency + over) * factors.p50_upper,
+            tuple(peak_memory(low) for low in lowerings),
+            kernels,
+            ("exact",) * len(lowerings),
+        )
+
+    def predict(self, graphs: Sequence[Graph], device: Device | None = None) -> Estimates:
+        """Predict graphs, from the kernels that the runtime makes of them."""
+        return self.predict_lowerings(self.lower(graphs, device))
+
+    def lower(self, graphs: Sequence[Graph], device: Device | None = None) -> list[Lowering]:
+        """The kernels of graphs: those in the profile as it has them, the others as the device makes them.
+
+        Raises:
+            NotLowered: a graph is not in the profile and there is no device.
+            DeviceError: the device cannot run one.
+        """
+        found = []
+        for graph in graphs:
+            lowering = self.lowerings_.get(graph.digest())
+            if lowering is None:
+                if device is None:
+                    raise NotLowered(
+                        f"{graph.name} is not in the profile, so its kernels are not known.",
+                        hint="Install the profile's runtime here, so that it can be asked.",
+                    )
+                with device.load(graph) as session:
+                    lowering = Lowering(tuple(session.kernels()), session.memory())
+            found.append(lowering)
+        return found
+
+    def save(self, path: str | os.PathLike[str], profile_path: str | os.PathLike[str]) -> None:
+        """Write what was learnt, with the hash of the profile that it was learnt from, as JSON."""
+        value = {
+            **provenance(profile_path),
+            "seed": self.seed,
+            "kernel_model": self.kernel_model_.to_json(),
+            "correction": self.correction_.to_json(),
+            "calibration": self.calibration_.to_json(),
+        }
+        path = Path(path)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            part.write_text(json.dumps(value, allow_nan=False, separators=(",", ":")))
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], profile_path: str | os.PathLike[str]) -> Self:
+        """Read a predictor and the profile that it was learnt from.
+
+        Raises:
+            NotFitted: the file is damaged, of another profile, or of another version; :func:`load_or_fit` makes a new one.
+        """
+        try:
+            value = json.loads(Path(path).read_text())
+            stale = [k for k, v in provenance(profile_path).items() if value.get(k) != v]
+            if stale:
+                raise NotFitted(f"{path} was not learnt from {profile_path} as it is now: {', '.join(stale)} differ.")
+            return cls(seed=value["seed"])._restore(value, load_profile(profile_path))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise NotFitted(
+                f"{path} is damaged: {error}", hint="Delete it; it is made again from the profile."
+            ) from error
+
+    def _restore(self, value: Mapping[str, Any], profile: Profile) -> Self:
+        self.lowerings_ = dict(profile.lowerings)
+        self.kernel_model_ = KernelModel.from_json(value["kernel_model"])
+        self.correction_ = Correction.from_json(value["correction"])
+        self.calibration_ = Calibration.from_json(value["calibration"])
+        return self
+
+
+def _fit(profile: Profile, lowered: Sequence[str], timed: Sequence[str], seed: int) -> tuple[KernelModel, Correction]:
+    """Both models from the kernels of the networks ``lowered`` and the latencies of the networks ``timed``."""
+    model = KernelModel.fit(executions([profile.lowerings[d] for d in lowered]), seed=seed)
+    data = executions([profile.lowerings[d] for d in timed])
+    latency = np.array([profile.timings[d].latency_ms for d in timed]) / 1e3
+    return model, Correction.fit(data, model.seconds(data), latency)
+
+
+def _predict(model: KernelModel, correction: Correction, data: Executions) -> tuple[Floats, Floats]:
+    """Seconds of each execution, and of each network."""
+    costs = correction.seconds(data, model.seconds(data))
+    networks = int(data.network.max(initial=-1)) + 1
+    totals: Floats = np.bincount(data.network, costs, networks).astype(np.float64)
+    return costs, totals + correction.run
+
+
+def _doubt(model: KernelModel, data: Executions) -> Floats:
+    """``(K,)`` factor by which each distinct kernel may be off because the profile has nothing like it; 1 where it has."""
+    return np.where(model.profiled(data), np.exp(_PER_SIZE * model.beyond(data)), _UNPROFILED)

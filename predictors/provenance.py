@@ -1,0 +1,20 @@
+"""What a kept predictor rests on."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+
+
+def provenance(profile_path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The form of the file, the profile's content, and the versions that decide what was learnt from it."""
+    return {
+        "schema": SCHEMA,
+        "profile_sha256": hashlib.sha256(Path(profile_path).read_bytes()).hexdigest(),
+        "versions": {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "xgboost")},
+    }
