@@ -1,0 +1,138 @@
+"""Numbers and findings in words, for the report: units in one place, and sentences that follow from the figures alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from hwnas.report import Check, ReportData
+
+
+def milliseconds(value: float) -> str:
+    """Three significant digits: ``0.312 ms``, ``12.4 ms``."""
+    return f"{digits(value)} ms"
+
+
+def digits(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    return f"{value:.{min(6, max(0, 2 - math.floor(math.log10(abs(value)))))}f}"
+
+
+def percent(fraction: float) -> str:
+    """One digit after the point: ``91.2 %``."""
+    return f"{100 * fraction:.1f} %"
+
+
+def size(n_bytes: float) -> str:
+    """In the binary unit that fits: ``812 B``, ``214 KiB``, ``1.53 MiB``."""
+    if n_bytes < 1024:
+        return f"{n_bytes:.0f} B"
+    for unit, scale in (("KiB", 2**10), ("MiB", 2**20), ("GiB", 2**30)):
+        if n_bytes < 1024 * scale or unit == "GiB":
+            return f"{digits(n_bytes / scale)} {unit}"
+    raise AssertionError
+
+
+def headline(data: ReportData) -> str:
+    """What was found, in one sentence, whether it is pleasant or not."""
+    if data.certificate is None:
+        return _headline_of_search(data)
+    file = data.certificate["files"][data.certificate["deploy"]]
+    kept = bool(data.certificate["within_budget"])
+    accuracy = file.get("accuracy")
+    limit = data.budget.latency_ms
+    speed = milliseconds(file["p50_ms"]) + (f" of {limit:g} ms" if limit is not None else "")
+    what = f"{percent(accuracy)} accuracy in {speed}" if accuracy is not None else speed
+    if kept:
+        return f"{what}: the budget is kept."
+    broken = [name for name, used, allowed in budget_use(data) if used > allowed]
+    which = f" ({', '.join(broken)})" if broken else " (the measurement's upper bound is above the limit)"
+    return f"{what}: the budget is not kept{which}."
+
+
+def lead(data: ReportData) -> str:
+    """Which file that is, how and where it was measured; empty without a certificate."""
+    if data.certificate is None:
+        return ""
+    name = data.certificate["deploy"]
+    file = data.certificate["files"][name]
+    hardware = str(data.device.hardware.get("cpu") or data.device.hardware.get("gpu") or data.device.spec)
+    interval = file.get("ci95_ms")
+    between = f" (95 % interval {digits(interval[0])}–{digits(interval[1])})" if interval else ""
+    sentences = [
+        f"Deploy {name}: {size(file['bytes'])} on disk, {size(file['memory_bytes'])} of memory, "
+        f"median latency {milliseconds(file['p50_ms'])}{between}, measured on {hardware} in a fresh process.",
+        data.deploy_reason,
+    ]
+    return " ".join(s for s in sentences if s)
+
+
+def _headline_of_search(data: ReportData) -> str:
+    candidates = data.candidates
+    if candidates.winner is None:
+        return f"No network has been chosen yet; {len(candidates.accuracy):,} were looked at."
+    accuracy, latency = candidates.accuracy[candidates.winner], candidates.latency_ms[candidates.winner]
+    return (
+        f"The search chose a network of {milliseconds(latency)} (predicted) and {percent(accuracy)} "
+        f"({candidates.source}); nothing has been certified yet."
+    )
+
+
+def budget_use(data: ReportData) -> list[tuple[str, float, float]]:
+    """Name, use and limit of each limit that the budget has, for the file to deploy; empty without a certificate."""
+    if data.certificate is None:
+        return []
+    file = data.certificate["files"][data.certificate["deploy"]]
+    uses = [
+        ("latency", file["p50_ms"], data.budget.latency_ms),
+        ("memory", file.get("memory_bytes"), data.budget.memory_bytes),
+        ("file size", file.get("bytes"), data.budget.model_bytes),
+    ]
+    return [(name, float(used), float(limit)) for name, used, limit in uses if used is not None and limit is not None]
+
+
+def int8_verdict(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """How the INT8 file compares with the FP32 one; empty unless there are both."""
+    by_precision = {str(f.get("precision", "")).lower(): f for f in files.values()}
+    fp32, int8 = by_precision.get("fp32"), by_precision.get("int8")
+    if fp32 is None or int8 is None:
+        return ""
+    speedup = fp32["p50_ms"] / int8["p50_ms"]
+    parts = [
+        f"INT8 runs {speedup:.2f} times as fast as FP32 here"
+        if speedup >= 1
+        else f"INT8 is slower here, at {speedup:.2f} times the speed of FP32"
+    ]
+    if fp32.get("bytes") and int8.get("bytes"):
+        parts.append(f"its file has {int8['bytes'] / fp32['bytes']:.0%} of the size".replace("%", " %"))
+    if fp32.get("accuracy") is not None and int8.get("accuracy") is not None:
+        points = 100 * (fp32["accuracy"] - int8["accuracy"])
+        word = "less" if points > 0 else "more"
+        parts.append(f"it is {abs(points):.2f} points {word} accurate" if abs(points) >= 0.005 else "it is as accurate")
+    return "; ".join(parts) + "."
+
+
+def agreement_figures(checks: Sequence[Check]) -> dict[str, float]:
+    """Of the held-out networks: count, shares within ±5 % and ±10 %, root mean square percentage error, Kendall's τ
+    (Kendall 1938). Empty for fewer than two."""
+    from scipy.stats import kendalltau
+
+    held_out = [c for c in checks if c.group == "validation"]
+    if len(held_out) < 2:
+        return {}
+    predicted = np.array([c.predicted_ms for c in held_out])
+    measured = np.array([c.measured_ms for c in held_out])
+    error = predicted / measured - 1
+    return {
+        "n": len(held_out),
+        "within_5": float((abs(error) <= 0.05).mean()),
+        "within_10": float((abs(error) <= 0.10).mean()),
+        "rmspe": float(np.sqrt((error**2).mean())),
+        "tau": float(kendalltau(predicted, measured).statistic),
+    }
