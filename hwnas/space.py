@@ -22,7 +22,7 @@ Genotypes = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Gene:
-    """One decision: its name and its options. A genotype holds the option's position."""
+    """One decision: its name and its options, the dearer ones later. A genotype holds the option's position."""
 
     name: str
     options: tuple[Any, ...]
@@ -79,6 +79,14 @@ class SearchSpace(ABC):
     @abstractmethod
     def weights(self, module: nn.Module) -> Mapping[str, NDArray[Any]]:
         """The constants of :meth:`graph` from a trained :meth:`build`, batch norm folded."""
+
+    def smallest(self) -> NDArray[np.int64]:
+        """``(G,)``: the first option of every gene."""
+        return self.canonical(np.zeros((1, len(self.genes)), np.int64)).reshape(-1)
+
+    def largest(self) -> NDArray[np.int64]:
+        """``(G,)``: the last option of every gene."""
+        return self.canonical(np.array([[len(g.options) - 1 for g in self.genes]])).reshape(-1)
 
     def describe(self, genotype: NDArray[np.int64]) -> dict[str, Any]:
         """Gene names with the options chosen."""

@@ -90,7 +90,7 @@ class MobileSpace(SearchSpace):
             "depth": self._depths,
             "kernel": _options("kernels", kernels, 1, step=2, offset=1),
             "expansion": _options("expansions", expansions, 1),
-            "squeeze_excite": tuple(dict.fromkeys(bool(s) for s in squeeze_excite)),
+            "squeeze_excite": tuple(sorted({bool(s) for s in squeeze_excite})),
         }
         for name, options in chosen.items():
             if not options:
@@ -231,7 +231,7 @@ def _activations(values: Sequence[str]) -> tuple[str, ...]:
     for value in values:
         if value not in known:
             raise ValueError(f"unknown activation {value!r}{did_you_mean(value, known)} (known: {', '.join(known)}).")
-    return tuple(dict.fromkeys(values))
+    return tuple(name for name in known if name in values)
 
 
 PLUGIN = MobileSpace

@@ -1,0 +1,29 @@
+"""A scope in which torch computes the same bits again, and after which its global state is as it was."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def reproducible(seed: int) -> Iterator[None]:
+    """Deterministic algorithms, torch's generator seeded with ``seed``, one thread per core that this process may use.
+
+    Sums run in another order with another number of threads, so results repeat bit for bit only on as many cores.
+    """
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    state = torch.get_rng_state()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_num_threads(threads)

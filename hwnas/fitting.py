@@ -1,0 +1,177 @@
+"""The one training loop: steps, schedule, weight averaging, checkpoints. Networks and supernets differ in how a step gets its
+gradients."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from devices.events import OnEvent, Progress
+from hwnas import checkpoint as checkpoints
+from hwnas.batches import batches, steps_per_epoch
+from hwnas.task import Task
+from hwnas.train_settings import FitSettings
+
+Backward = Callable[[NDArray[np.uint8], NDArray[np.int64], int], tuple[float, float]]
+"""Images ``(b, C, H, W)``, labels ``(b,)`` and the step's number to mean loss and fraction correct; leaves gradients."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One epoch of training: mean loss and accuracy over its augmented batches."""
+
+    loss: float
+    accuracy: float
+
+
+def fit(
+    module: nn.Module,
+    task: Task,
+    backward: Backward,
+    *,
+    settings: FitSettings,
+    seed: int,
+    checkpoint: Path,
+    provenance: Mapping[str, Any],
+    stage: str,
+    on_event: OnEvent,
+) -> tuple[Epoch, ...]:
+    """Train ``module`` and leave the average of its weights in it. Goes on from ``checkpoint`` if that exists, bit for bit.
+
+    Args:
+        module: its parameters get their gradients from ``backward``.
+        task: gives the training images.
+        backward: one step's gradients.
+        settings: of the optimisation.
+        seed: with the step's number decides order and augmentation.
+        checkpoint: written as the training goes on, and at its end.
+        provenance: JSON-able; what else must be the same for a checkpoint to fit.
+        stage: name of the work in progress events.
+        on_event: told after each step.
+
+    Raises:
+        ProvenanceMismatch: the checkpoint belongs to another training.
+        HwnasError: the checkpoint is damaged or cannot be written.
+    """
+    header = {
+        "schema": 1,
+        "settings": settings.model_dump(),
+        "seed": seed,
+        "data": zlib.crc32(task.train.labels.tobytes(), zlib.crc32(task.train.images.tobytes())),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        **provenance,
+    }
+    per_epoch = steps_per_epoch(len(task.train), settings.batch_size)
+    total = settings.epochs * per_epoch
+    state = _State(module, settings)
+    saved = checkpoints.read(checkpoint, header)
+    if saved is not None:
+        state.load(*saved)
+    keep = 1 - math.exp(-1 / (settings.averaging_epochs * per_epoch))
+    steps = batches(
+        task.train,
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        shift=settings.shift,
+        flip=task.flip,
+        seed=seed,
+        first_step=state.step,
+    )
+    module.train()
+    for images, labels in steps:
+        state.advance(backward(images, labels, state.step), rate=learning_rate(state.step, total, settings), keep=keep)
+        if state.step % per_epoch == 0:
+            state.end_epoch(per_epoch)
+        if state.step % settings.checkpoint_steps == 0 or state.step % per_epoch == 0:
+            checkpoints.write(checkpoint, state.tensors(), header=header, state=state.to_json())
+        on_event(Progress(stage, state.step, total, f"loss {state.last_loss:.3f}"))
+    state.finish()
+    return tuple(state.history)
+
+
+def learning_rate(step: int, total: int, settings: FitSettings) -> float:
+    """One cycle (Smith 2018): a linear rise to the peak, then a cosine to zero."""
+    rise = settings.warmup * total
+    if step < rise:
+        return settings.learning_rate * (step + 1) / (rise + 1)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / (total - rise)))
+
+
+class _State:
+    """Everything that changes from step to step."""
+
+    def __init__(self, module: nn.Module, settings: FitSettings) -> None:
+        self.module = module
+        self.parameters = dict(module.named_parameters())
+        decayed = [p for p in self.parameters.values() if p.ndim > 1]
+        others = [p for p in self.parameters.values() if p.ndim <= 1]
+        self.optimizer = torch.optim.SGD(
+            [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            nesterov=settings.momentum > 0,
+            foreach=True,
+        )
+        for parameter in self.parameters.values():
+            self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        # Integer buffers (batch norm counts its batches) are not averaged: the average has them in common.
+        self.tracked = [t for t in module.state_dict().values() if t.is_floating_point()]
+        self.average = [t.detach().clone() for t in self.tracked]
+        self.step = 0
+        self.last_loss = 0.0
+        self.sums = (0.0, 0.0)
+        self.history: list[Epoch] = []
+
+    def advance(self, result: tuple[float, float], *, rate: float, keep: float) -> None:
+        """Use the gradients that are there, and count the step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        torch._foreach_lerp_(self.average, self.tracked, keep)
+        self.step += 1
+        self.last_loss = result[0]
+        self.sums = (self.sums[0] + result[0], self.sums[1] + result[1])
+
+    def end_epoch(self, steps: int) -> None:
+        self.history.append(Epoch(self.sums[0] / steps, self.sums[1] / steps))
+        self.sums = (0.0, 0.0)
+
+    def finish(self) -> None:
+        """Leave the average in the module."""
+        with torch.no_grad():
+            for tensor, average in zip(self.tracked, self.average, strict=True):
+                tensor.copy_(average)
+
+    def _momenta(self) -> dict[str, Tensor]:
+        return {name: self.optimizer.state[p]["momentum_buffer"] for name, p in self.parameters.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        model = self.module.state_dict()
+        averaged = [name for name, t in model.items() if t.is_floating_point()]
+        return (
+            {f"model/{name}": t for name, t in model.items()}
+            | {f"momentum/{name}": t for name, t in self._momenta().items()}
+            | {f"average/{name}": t for name, t in zip(averaged, self.average, strict=True)}
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {"step": self.step, "sums": list(self.sums), "history": [asdict(e) for e in self.history]}
+
+    def load(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        with torch.no_grad():
+            for name, tensor in self.tensors().items():
+                tensor.copy_(tensors[name])
+        self.step = state["step"]
+        self.sums = (state["sums"][0], state["sums"][1])
+        self.history = [Epoch(**e) for e in state["history"]]
