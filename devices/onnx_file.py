@@ -272,13 +272,14 @@ def _type(value: onnx.ValueInfoProto) -> TensorType:
 
 
 def _node(node: onnx.NodeProto) -> Node:
-    attributes: dict[str, Attribute] = {}
-    for attribute in node.attribute:
-        value = _attribute(attribute)
-        if value is not None:
-            attributes[attribute.name] = value
     domain = "" if node.domain == "ai.onnx" else node.domain
-    return Node(node.name, node.op_type, tuple(node.input), tuple(node.output), attributes, domain)
+    return Node(node.name, node.op_type, tuple(node.input), tuple(node.output), attributes(node), domain)
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Attribute]:
+    """Those attributes of a node that are numbers, strings or tuples of them."""
+    values = {attribute.name: _attribute(attribute) for attribute in node.attribute}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _attribute(attribute: onnx.AttributeProto) -> Attribute | None:

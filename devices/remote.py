@@ -208,4 +208,4 @@ def _checked(graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDAr
             )
         if value.size and value.dtype.kind == "f" and not math.isfinite(float(np.abs(value).max())):
             raise ValueError(f"input {name!r} must be finite")
-    return dict(inputs)
+    return {name: inputs[name] for name in graph.inputs}

@@ -1,0 +1,178 @@
+"""What ONNX Runtime executes, read from its optimised model and its trace. Runs in the host.
+
+Every node and tensor of the model is given a unique token as its name before the runtime sees it; what the runtime does to the graph
+leaves those tokens in the names of its kernels and their outputs, which anchor the mapping (:func:`map_nodes`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from devices.device import Memory
+from devices.frames import Blob
+from devices.graph import Graph
+from devices.kernels import Attribute, ExecutedKernel, Kernel, Operand, TensorType
+from devices.onnx_file import attributes
+from devices.runtimes._onnxruntime_mapping import map_nodes, node_token, tensor_token
+
+_DTYPES = {"float": "float32", "double": "float64"}
+_FLOOR_S = 0.5e-6
+
+
+def tokenised(graph: Graph) -> bytes:
+    """The serialised model with a unique token for the name of every node and tensor; types of tensors are kept."""
+    source = graph.to_onnx()
+    model = onnx.ModelProto()
+    model.CopyFrom(source)
+    tokens = {name: tensor_token(i) for i, name in enumerate(graph.tensors)}
+    for i, node in enumerate(model.graph.node):
+        node.name = node_token(i)
+    _rename(model.graph, tokens)
+    for value in (*model.graph.input, *model.graph.value_info, *model.graph.initializer):
+        value.name = tokens.get(value.name, value.name)
+    return model.SerializeToString()
+
+
+def executed(graph: Graph, optimised: Blob, trace: Blob) -> list[ExecutedKernel]:
+    """Kernels in the order of execution, with the graph's nodes in each and their times."""
+    lowered = onnx.ModelProto.FromString(bytes(optimised)).graph
+    runs = _Runs.read(lowered, trace)
+    constants = {tensor.name: _tensor_type(tensor) for tensor in lowered.initializer}
+    outputs = {value.name for value in lowered.output}
+    nodes = map_nodes(graph, lowered).kernels
+    maker: dict[str, int] = {}
+    kernels = []
+    for i, node in enumerate(lowered.node):
+        shapes = runs.shapes[i]
+        operands = _operands(node, constants, shapes)
+        kernels.append(
+            ExecutedKernel(
+                Kernel(_kind(node), operands, shapes[1], tuple(sorted(attributes(node).items()))),
+                nodes[i],
+                tuple(maker.get(name, -1) for name in node.input if name and name not in constants),
+                not outputs.isdisjoint(node.output),
+                runs.seconds[i],
+            )
+        )
+        maker |= dict.fromkeys(filter(None, node.output), i)
+    return kernels
+
+
+def memory(optimised: Blob, trace: Blob) -> Memory:
+    """Bytes of the optimised graph's initializers, and the highest number of bytes requested in use in the last run.
+
+    The profiler notes what is requested in use after each kernel, its inputs and outputs included. Workspace that a kernel frees
+    again shows in the arena's peak only; where that is above everything seen after kernels, the difference is added.
+    What is in use between runs (weights that the runtime packed for itself) does not count: their initializers do.
+    """
+    lowered = onnx.ModelProto.FromString(bytes(optimised)).graph
+    weights = sum(_tensor_type(tensor).nbytes for tensor in lowered.initializer)
+    events = [e["args"] for e in json.loads(bytes(trace)) if "mem_bytes_requested_in_use" in e.get("args", {})]
+    last = events[-(len(events) // 3) :]
+    if not last:
+        return Memory(weights, 0, "runtime")
+    requested = [int(e["mem_bytes_requested_in_use"]) for e in last]
+    base = requested[0] - int(last[0]["mem_requested_in_use_delta"])
+    hidden = int(last[-1]["mem_in_use_peak"]) - max(int(e["mem_bytes_in_use"]) for e in last)
+    return Memory(weights, max(requested) - base + max(0, hidden), "runtime")
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """The trace, for each node of the optimised graph in its order.
+
+    Attributes:
+        shapes: types of the inputs that the profiler names (it leaves packed weights out) and of the outputs.
+        seconds: the node's time, or None if the trace does not fit the graph.
+    """
+
+    shapes: list[tuple[tuple[TensorType, ...], tuple[TensorType, ...]]]
+    seconds: list[float | None]
+
+    @classmethod
+    def read(cls, lowered: onnx.GraphProto, trace: Blob) -> _Runs:
+        wanted = [node.op_type for node in lowered.node]
+        names = {node.name for node in lowered.node if node.name}
+        operators = {node.op_type for node in lowered.node if not node.name}
+        events = []
+        for event in json.loads(bytes(trace)):
+            if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time"):
+                continue
+            name = event["name"].removesuffix("_kernel_time")
+            if name in names or (event["args"]["op_name"] in operators and name.rpartition("_")[0] in operators):
+                events.append(event)
+        count = len(wanted)
+        last = events[-count:]
+        if len(events) % count or [e["args"]["op_name"] for e in last] != wanted:
+            raise ValueError("the trace does not fit the optimised graph")
+        shapes = [(_types(e["args"]["input_type_shape"]), _types(e["args"]["output_type_shape"])) for e in last]
+        micros = np.array([e["dur"] for e in events], float).reshape(-1, count)
+        return cls(shapes, list(_typical(micros)))
+
+
+def _typical(micros: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(kernels,)`` seconds of ``(runs, kernels)`` whole microseconds: the mean over the faster half of the runs, plus half
+    of the microsecond that the profiler cuts off. A mean keeps what a median of whole numbers loses."""
+    warm = micros[2:] if len(micros) > 4 else micros
+    total = warm.sum(axis=1)
+    fast: NDArray[np.float64] = warm[np.argsort(total, kind="stable")[: max(1, len(warm) // 2)]].mean(axis=0)
+    return fast * 1e-6 + _FLOOR_S
+
+
+def _types(described: Sequence[Mapping[str, Sequence[int]]]) -> tuple[TensorType, ...]:
+    return tuple(
+        TensorType(_DTYPES.get(kind, kind), tuple(shape)) for entry in described for kind, shape in entry.items()
+    )
+
+
+def _operands(
+    node: onnx.NodeProto,
+    constants: Mapping[str, TensorType],
+    shapes: tuple[tuple[TensorType, ...], tuple[TensorType, ...]],
+) -> tuple[Operand, ...]:
+    """Constants are typed by the optimised graph, the others by the trace, which names some of the constants too."""
+    traced = list(shapes[0])
+    unnamed = sum(map(bool, node.input)) - len(traced)
+    operands = []
+    for name in filter(None, node.input):
+        constant = constants.get(name)
+        if constant is not None and unnamed > 0 and (not traced or traced[0] != constant):
+            unnamed -= 1
+        elif traced:
+            seen = traced.pop(0)
+            constant = None if constant is None else seen
+            operands.append(Operand(seen, constant is not None))
+            continue
+        if constant is not None:
+            operands.append(Operand(constant, True))
+    return tuple(operands)
+
+
+def _tensor_type(tensor: onnx.TensorProto) -> TensorType:
+    return TensorType(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).name, tuple(tensor.dims))
+
+
+def _kind(node: onnx.NodeProto) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}:{node.op_type}"
+
+
+def _rename(graph: onnx.GraphProto, tokens: Mapping[str, str]) -> None:
+    """Tensors' names in nodes and outputs, and where subgraphs read tensors from outside."""
+    todo = [graph]
+    while todo:
+        inner = todo.pop()
+        for node in inner.node:
+            node.input[:] = [tokens.get(name, name) for name in node.input]
+            node.output[:] = [tokens.get(name, name) for name in node.output]
+            for attribute in node.attribute:
+                todo += [*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs]
+        for value in inner.output:
+            value.name = tokens.get(value.name, value.name)
