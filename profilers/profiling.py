@@ -15,17 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from devices import Device, Graph, Lowering, Profile
+from devices import Device, Graph, Lowering, Profile, Session, Timing
 from devices.errors import DeviceError, DeviceUnavailable, HwnasError, InvalidModel
 from devices.events import Note, OnEvent, Progress, ignore
 from devices.profile import ProfileWriter
 from profilers import sentinels
 from profilers.errors import MeasurementError
-from profilers.measuring import loaded
-from profilers.timing import Deadline, measure
+from profilers.measuring import loaded, usual_ms
+from profilers.timing import BLOCK_RUNS, DISTURBED, WARM_UP_RUNS, Deadline, measure
 
 BATCH = 20
 VISITS = 2
+LOWERINGS = 3  # at most, of one network, on a disturbed machine
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,11 @@ def profile(
     steps = list(_plan(list(known), [g.digest() for g in timed], seed))
     total = sum(len(step.digests) for step in steps)
     done = 0
-    with ProfileWriter(path, device.info, {"seed": seed, **(settings or {})}) as writer:
-        work = _Work(device, writer, known, seed, on_event)
+    with (
+        ProfileWriter(path, device.info, {"seed": seed, **(settings or {})}) as writer,
+        loaded(device, sentinels.graphs()) as beside,
+    ):
+        work = _Work(device, writer, known, beside, seed, on_event)
         for step in steps:
             if deadline.passed:
                 on_event(Note(f"The time limit of {time_limit_s:g} s ended the profile at {done} of {total}."))
@@ -82,7 +86,7 @@ def profile(
             done += len(step.digests)
             on_event(Progress("profile", done, total))
         found = writer.profile
-    if known and not found.lowerings:
+    if found.failed and not found.lowerings:
         raise MeasurementError(
             f"None of the networks could be measured. The first: {next(iter(found.failed.values()))}"
         )
@@ -109,36 +113,47 @@ class _Work:
     """Does the units that are not in the file yet."""
 
     def __init__(
-        self, device: Device, writer: ProfileWriter, graphs: Mapping[str, Graph], seed: int, on_event: OnEvent
+        self,
+        device: Device,
+        writer: ProfileWriter,
+        graphs: Mapping[str, Graph],
+        beside: Sequence[Session],
+        seed: int,
+        on_event: OnEvent,
     ) -> None:
         self._device = device
         self._writer = writer
         self._graphs = graphs
+        self._beside = beside
         self._seed = seed
         self._on_event = on_event
-        self._sentinels = sentinels.graphs()
+        self._sentinels = [graph.digest() for graph in sentinels.graphs()]
+        self._usual_ms = np.array(usual_ms(writer.profile))
 
     def lower(self, digest: str) -> None:
-        """Record one network's kernels and memory."""
+        """Record one network's kernels and memory, as they are when the machine is undisturbed if that comes soon."""
         if digest in self._writer.lowered or digest in self._writer.lost:
             return
+        self._learn_usual()
+        tried: list[tuple[float, Lowering]] = []
         try:
             with self._device.load(self._graphs[digest]) as session:
-                lowering = Lowering(tuple(session.kernels()), session.memory())
+                while len(tried) < LOWERINGS and all(slow > 1 + DISTURBED for slow, _ in tried):
+                    lowering = Lowering(tuple(session.kernels()), session.memory())
+                    tried.append((self._slowness(), lowering))
         except (DeviceError, InvalidModel) as error:
             self._lost(digest, error)
         else:
-            self._writer.lowering(digest, lowering)
+            self._writer.lowering(digest, min(tried, key=lambda t: t[0])[1])
 
     def time(self, digests: Sequence[str], visit: int) -> None:
         """Record one visit of a batch. If it fails, its halves are tried until the network to blame is alone."""
         wanted = [d for d in digests if d not in self._writer.lost and self._writer.visits[d] <= visit]
         if not wanted:
             return
-        graphs = [self._graphs[d] for d in wanted]
         try:
-            with loaded(self._device, graphs) as sessions, loaded(self._device, self._sentinels) as beside:
-                timings, now = measure(sessions, sentinels=beside, precision=None, seed=self._seed + visit)
+            with loaded(self._device, [self._graphs[d] for d in wanted]) as sessions:
+                timings = self._measure(sessions, self._seed + visit)
         except (DeviceError, InvalidModel) as error:
             if len(wanted) == 1:
                 self._lost(wanted[0], error)
@@ -147,10 +162,26 @@ class _Work:
             self.time(wanted[:half], visit)
             self.time(wanted[half:], visit)
         else:
-            self._writer.timings(
-                dict(zip(wanted, timings, strict=True)),
-                {g.digest(): t for g, t in zip(self._sentinels, now, strict=True)},
-            )
+            self._record(wanted, timings)
+
+    def _learn_usual(self) -> None:
+        """Time the sentinels alone, if nothing is known of them yet."""
+        if not np.isfinite(self._usual_ms).all():
+            self._record((), self._measure((), self._seed))
+
+    def _measure(self, sessions: Sequence[Session], seed: int) -> tuple[list[Timing], list[Timing]]:
+        return measure(sessions, sentinels=self._beside, usual_ms=self._usual_ms.tolist(), precision=None, seed=seed)
+
+    def _record(self, digests: Sequence[str], measured: tuple[list[Timing], list[Timing]]) -> None:
+        timings, now = measured
+        self._writer.timings(dict(zip(digests, timings, strict=True)), dict(zip(self._sentinels, now, strict=True)))
+        self._usual_ms = np.minimum(self._usual_ms, [t.latency_ms for t in now])
+
+    def _slowness(self) -> float:
+        """How slow the second sentinel is just now, relative to what is usual."""
+        session, usual = self._beside[1], float(self._usual_ms[1])
+        session.run(WARM_UP_RUNS)
+        return float(np.quantile(session.run(BLOCK_RUNS[0]), 0.1)) * 1e3 / usual
 
     def _lost(self, digest: str, error: HwnasError) -> None:
         if isinstance(error, DeviceUnavailable):

@@ -3,7 +3,7 @@
 All runs of a network in one go tell how the machine was at that moment. So networks are timed in *rounds*: in each round
 every network has one *block* of runs, the order is shuffled anew, and each block starts with warm-up runs that bring the
 caches back. Beside them run *sentinels*, fixed networks of several footprints: a round in which one of them is more than
-5 % slower than in its best round is disturbed, and is measured again.
+5 % slower than it was in its best round, or than it usually is on this device, is disturbed, and is measured again.
 
 What the machine itself adds is never negative, so the figure that repeats, and that predictors learn, is a low one: the
 lowest over the rounds of each round's 10th percentile. Median and 95th percentile tell what a user will see.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -57,54 +58,104 @@ class Deadline:
         return self._clock() >= self._end
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """What was measured, before statistics.
+
+    Attributes:
+        sessions, sentinels: for each one its ``(rounds, runs)`` seconds; ``runs`` differ.
+        kept: ``(rounds,)`` which rounds were undisturbed, or if none was, which were about as good as the best.
+        stable: false if rounds were disturbed that could not all be made up for.
+    """
+
+    sessions: tuple[Seconds, ...]
+    sentinels: tuple[Seconds, ...]
+    kept: NDArray[np.bool_]
+    stable: bool
+
+
 def measure(
     sessions: Sequence[Timed],
     *,
     sentinels: Sequence[Timed] = (),
+    usual_ms: Sequence[float] | None = None,
     rounds: int = ROUNDS,
     precision: float | None = 0.01,
     seed: int = 0,
     deadline: Deadline | None = None,
     on_event: OnEvent = ignore,
 ) -> tuple[list[Timing], list[Timing]]:
-    """Time several loaded networks against each other in interleaved rounds.
+    """Time several loaded networks against each other: :func:`collect`, then :func:`summarise` of the undisturbed rounds.
 
-    Measuring ends after ``rounds`` undisturbed rounds if every network's median is known to ``precision``, at the latest after
-    twice as many rounds, or with the round in which the deadline passes.
+    Returns:
+        One timing for each session and one for each sentinel.
+    """
+    found = collect(
+        sessions,
+        sentinels=sentinels,
+        usual_ms=usual_ms,
+        rounds=rounds,
+        precision=precision,
+        seed=seed,
+        deadline=deadline,
+        on_event=on_event,
+    )
+    of_sessions, of_sentinels = (
+        [summarise(seconds[found.kept], stable=found.stable, seed=seed) for seconds in measured]
+        for measured in (found.sessions, found.sentinels)
+    )
+    return of_sessions, of_sentinels
+
+
+def collect(
+    sessions: Sequence[Timed],
+    *,
+    sentinels: Sequence[Timed] = (),
+    usual_ms: Sequence[float] | None = None,
+    rounds: int = ROUNDS,
+    precision: float | None = 0.01,
+    seed: int = 0,
+    deadline: Deadline | None = None,
+    on_event: OnEvent = ignore,
+) -> Rounds:
+    """Run several loaded networks in interleaved rounds.
+
+    It ends after ``rounds`` undisturbed rounds if every network's median is known to ``precision``, at the latest after twice
+    as many rounds, or with the round in which the deadline passes.
 
     Args:
         sessions: what to time.
         sentinels: sessions of :func:`profilers.sentinels.graphs`, timed in every round to find disturbed ones.
+        usual_ms: each sentinel's ``latency_ms`` on this device, as far as it is known from earlier; infinite where it is not.
         rounds: how many undisturbed rounds are wanted.
         precision: wanted half width of the 95 % interval of the median, as a fraction of it; None if it does not matter.
         seed: for the order in the rounds and for the bootstrap.
         deadline: when to end with what there is; at least one round is measured.
         on_event: told after every round.
-
-    Returns:
-        One timing for each session and one for each sentinel. ``stable`` is false if rounds were disturbed that could not all be
-        made up for.
     """
     everyone = [*sessions, *sentinels]
-    deadline = deadline or Deadline(None)
+    first_sentinel = len(sessions)
+    usual = np.full(len(sentinels), np.inf) if usual_ms is None else np.asarray(usual_ms, np.float64) / 1e3
     order = np.random.default_rng(seed)
     runs = [_runs_per_block(session) for session in everyone]
     taken: list[list[Seconds]] = [[] for _ in everyone]
-    done, kept = 0, np.zeros(0, bool)
-    while True:
+    for done in range(1, 2 * rounds + 1):
         for i in order.permutation(len(everyone)):
             everyone[i].run(WARM_UP_RUNS)
             taken[i].append(everyone[i].run(runs[i]))
-        done += 1
-        kept = undisturbed([round_lows(np.stack(t)) for t in taken[len(sessions) :]], done)
-        on_event(Progress("measure", min(int(kept.sum()), rounds), rounds))
-        enough = kept.sum() >= rounds
-        if enough and (precision is None or _precise(taken[: len(sessions)], kept, precision, seed)):
+        slow = slowness(np.array([round_lows(np.stack(t)) for t in taken[first_sentinel:]]).reshape(-1, done), usual)
+        calm = slow <= 1 + DISTURBED
+        kept = slow <= max(1.0, slow.min()) * (1 + DISTURBED)
+        enough = calm.sum() >= rounds
+        on_event(Progress("measure", min(int(calm.sum()), rounds), rounds))
+        if enough and (precision is None or _precise(taken[:first_sentinel], kept, precision, seed)):
             break
-        if done >= 2 * rounds or deadline.passed:
+        if deadline is not None and deadline.passed:
             break
-    timings = [summarise(np.stack(t)[kept], stable=bool(enough or kept.all()), seed=seed) for t in taken]
-    return timings[: len(sessions)], timings[len(sessions) :]
+    seconds = [np.stack(t) for t in taken]
+    return Rounds(
+        tuple(seconds[:first_sentinel]), tuple(seconds[first_sentinel:]), kept, stable=bool(enough or calm.all())
+    )
 
 
 def round_lows(seconds: Seconds) -> Seconds:
@@ -112,15 +163,16 @@ def round_lows(seconds: Seconds) -> Seconds:
     return np.quantile(seconds, 0.1, axis=1)
 
 
-def undisturbed(sentinel_lows: Iterable[Seconds], rounds: int) -> NDArray[np.bool_]:
-    """``(rounds,)`` whether every sentinel, given its :func:`round_lows`, is within 5 % of its own lowest.
+def slowness(sentinel_lows: Seconds, usual: Seconds) -> Seconds:
+    """``(rounds,)`` how slow the slowest sentinel was in each round, relative to its best round or its usual time.
 
-    If the sentinels never agree on a round, the one that they find least disturbed counts.
+    Args:
+        sentinel_lows: ``(sentinels, rounds)`` :func:`round_lows`.
+        usual: ``(sentinels,)`` usual low seconds, infinite where not known.
     """
-    slowness = np.ones(rounds)
-    for lows in sentinel_lows:
-        slowness = np.maximum(slowness, lows / lows.min())
-    return np.less_equal(slowness, max(1 + DISTURBED, float(slowness.min())))
+    best = np.minimum(sentinel_lows.min(axis=1), usual)
+    slow: Seconds = (sentinel_lows / best[:, None]).max(axis=0, initial=1.0)
+    return slow
 
 
 def summarise(seconds: Seconds, *, stable: bool = True, seed: int = 0) -> Timing:

@@ -20,8 +20,8 @@ from profilers.timing import (
     median_interval,
     noise_floor,
     round_lows,
+    slowness,
     summarise,
-    undisturbed,
 )
 
 
@@ -104,20 +104,20 @@ class TestInterval:
         assert high - low > 0.1
 
 
-class TestDisturbedRounds:
-    def test_one_sentinel_over_its_low_is_enough(self) -> None:
-        calm = np.array([1.0, 1.01, 1.04, 1.0])
-        slow = np.array([1.0, 1.06, 1.0, 1.0])
-        assert undisturbed([calm, slow], 4).tolist() == [True, False, True, True]
-        assert undisturbed([], 3).all()
+class TestSlowness:
+    def test_is_that_of_the_slowest_sentinel(self) -> None:
+        lows = np.array([[1.0, 1.01, 1.04, 1.0], [2.0, 2.2, 2.0, 2.0]])
+        assert slowness(lows, np.full(2, np.inf)) == pytest.approx([1.0, 1.1, 1.04, 1.0])
 
     def test_what_is_low_is_known_only_afterwards(self) -> None:
         """A machine that starts slow: its first rounds are the disturbed ones."""
-        assert undisturbed([np.array([1.2, 1.2, 1.0, 1.0])], 4).tolist() == [False, False, True, True]
+        assert slowness(np.array([[1.2, 1.2, 1.0, 1.0]]), np.array([np.inf])) == pytest.approx([1.2, 1.2, 1.0, 1.0])
 
-    def test_some_round_always_counts(self) -> None:
-        kept = undisturbed([np.array([1.0, 1.2]), np.array([1.1, 1.0])], 2)
-        assert kept.tolist() == [True, False]
+    def test_a_machine_that_is_slow_throughout_is_known_by_what_is_usual(self) -> None:
+        assert slowness(np.full((1, 3), 1.2), np.array([1.0])) == pytest.approx([1.2] * 3)
+
+    def test_without_sentinels_nothing_is_slow(self) -> None:
+        assert slowness(np.empty((0, 3)), np.empty(0)).tolist() == [1.0] * 3
 
 
 class TestRounds:
@@ -153,6 +153,13 @@ class TestRounds:
         (timing,), _ = measure([Scripted("network", [1e-3])], sentinels=[sentinel])
         assert sentinel.blocks == 2 * ROUNDS
         assert not timing.stable
+
+    def test_slow_throughout_is_not_stable_and_keeps_what_is_alike(self) -> None:
+        network, sentinel = Scripted("network", [2e-3]), Scripted("sentinel", [1.2e-3])
+        (timing,), _ = measure([network], sentinels=[sentinel], usual_ms=[1.0])
+        assert not timing.stable
+        assert timing.rounds == 2 * ROUNDS
+        assert timing.latency_ms == pytest.approx(2.0)
 
     def test_goes_on_until_the_median_is_known(self) -> None:
         restless = [1e-3, 1.2e-3] * 20
