@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from devices import _onnx_checks as checks
+from devices import _onnx_shapes
 from devices.errors import InvalidModel
 from devices.graph import Graph, Node
 from devices.kernels import Attribute, TensorType
@@ -252,12 +253,25 @@ def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
         else:
             light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     try:
-        return onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True, data_prop=True)
+        if not _complete(inferred.graph):
+            _onnx_shapes.complete(light)
+            inferred = onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True, data_prop=True)
+        return inferred
     except Exception as error:  # onnx raises its own errors, ValueError, RuntimeError and more
         raise InvalidModel(
             f"The shapes or types of the model do not fit: {checks.first_line(error)}",
             hint="Check the shapes given with --input, or export the model again.",
         ) from error
+
+
+def _complete(graph: onnx.GraphProto) -> bool:
+    known = {
+        value.name
+        for value in (*graph.value_info, *graph.output)
+        if all(d.HasField("dim_value") for d in value.type.tensor_type.shape.dim)
+    }
+    return all(output in known for node in graph.node for output in node.output if output)
 
 
 def _type(value: onnx.ValueInfoProto) -> TensorType:

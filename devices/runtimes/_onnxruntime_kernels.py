@@ -22,6 +22,7 @@ from devices.graph import Graph
 from devices.kernels import Attribute, ExecutedKernel, Kernel, Operand, TensorType
 from devices.onnx_file import attributes
 from devices.runtimes._onnxruntime_mapping import map_nodes, node_token, tensor_token
+from devices.runtimes.onnxruntime import MEMORY_RUNS, WARMUP_RUNS
 
 _DTYPES = {"float": "float32", "double": "float64"}
 _FLOOR_S = 0.5e-6
@@ -76,7 +77,7 @@ def memory(optimised: Blob, trace: Blob) -> Memory:
     lowered = onnx.ModelProto.FromString(bytes(optimised)).graph
     weights = sum(_tensor_type(tensor).nbytes for tensor in lowered.initializer)
     events = [e["args"] for e in json.loads(bytes(trace)) if "mem_bytes_requested_in_use" in e.get("args", {})]
-    last = events[-(len(events) // 3) :]
+    last = events[-(len(events) // MEMORY_RUNS) :]
     if not last:
         return Memory(weights, 0, "runtime")
     requested = [int(e["mem_bytes_requested_in_use"]) for e in last]
@@ -121,7 +122,7 @@ class _Runs:
 def _typical(micros: NDArray[np.float64]) -> NDArray[np.float64]:
     """``(kernels,)`` seconds of ``(runs, kernels)`` whole microseconds: the mean over the faster half of the runs, plus half
     of the microsecond that the profiler cuts off. A mean keeps what a median of whole numbers loses."""
-    warm = micros[2:] if len(micros) > 4 else micros
+    warm = micros[WARMUP_RUNS:]
     total = warm.sum(axis=1)
     fast: NDArray[np.float64] = warm[np.argsort(total, kind="stable")[: max(1, len(warm) // 2)]].mean(axis=0)
     return fast * 1e-6 + _FLOOR_S

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from devices.graph import Graph
 
 _TRACE_BUDGET_S = 0.03
-_TRACE_RUNS = (20, 60)
-_WARMUP_RUNS = 3
+_TRACE_RUNS = (20, 40)
+WARMUP_RUNS = 3
 MEMORY_RUNS = 3
 
 
@@ -51,10 +51,10 @@ class OnnxRuntime:
         return _Loaded(_session(model, _options(settings)), inputs)
 
     def trace(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> list[Blob]:
-        """Optimised model, and the profiler's trace of 3 warm-ups and then 20 to 60 runs, as 30 ms allow."""
+        """Optimised model, and the profiler's trace of 3 warm-ups and then 20 to 40 runs, as 30 ms allow."""
         with _profiled(model, _options(settings)) as (session, files):
             loaded = _Loaded(session, inputs)  # runs once
-            for _ in range(_WARMUP_RUNS - 1):
+            for _ in range(WARMUP_RUNS - 1):
                 loaded.execute()
             done, end = 0, perf_counter() + _TRACE_BUDGET_S
             while done < _TRACE_RUNS[0] or (done < _TRACE_RUNS[1] and perf_counter() < end):
@@ -64,10 +64,9 @@ class OnnxRuntime:
 
     def memory(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> list[Blob]:
         """Optimised model, and the trace of three runs in which every buffer is requested for itself: no memory pattern (one
-        block for all activations), outputs not bound, and weights kept out of the arena."""
+        block for all activations) and outputs not bound."""
         options = _options(settings)
         options.enable_mem_pattern = False
-        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         with _profiled(model, options) as (session, files):
             values = dict(zip((i.name for i in session.get_inputs()), inputs.values(), strict=True))
             for _ in range(MEMORY_RUNS):
