@@ -3,8 +3,8 @@
 The file is a :mod:`devices.journal`. Its header has the device's fingerprint; its units are
 
 - ``lowering``: one graph's kernels as executed (each distinct kernel is spelt out once, then named by number) and its memory;
-- ``timings``: one batch of graphs that were timed together, with the sentinels that were timed beside them. A graph that was
-  visited again at another time stands in several; the visit with the lowest latency counts;
+- ``timings``: one batch of graphs (none, at the beginning) that were timed together, with the sentinels that were timed beside
+  them. A graph that was visited again at another time stands in several; the visit with the lowest latency counts;
 - ``failed``: a graph that could not be measured, and why.
 """
 
@@ -105,7 +105,7 @@ class ProfileWriter:
                 case "lowering":
                     self.lowered.add(unit["graph"])
                 case "timings":
-                    self.visits.update(unit["timings"])
+                    self.visits.update(list(unit["timings"]))
                 case "failed":
                     self.lost.add(unit["graph"])
 
@@ -137,7 +137,7 @@ class ProfileWriter:
                 "sentinels": {d: asdict(t) for d, t in sentinels.items()},
             }
         )
-        self.visits.update(timings.keys())
+        self.visits.update(list(timings))
 
     def failed(self, digest: str, reason: str) -> None:
         """Record a network that could not be measured."""

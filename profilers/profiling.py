@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from devices import Device, Graph, Lowering, Profile, Session, Timing
+from devices import Device, ExecutedKernel, Graph, Lowering, Profile, Session, Timing
 from devices.errors import DeviceError, DeviceUnavailable, HwnasError, InvalidModel
 from devices.events import Note, OnEvent, Progress, ignore
 from devices.profile import ProfileWriter
@@ -135,16 +135,18 @@ class _Work:
         if digest in self._writer.lowered or digest in self._writer.lost:
             return
         self._learn_usual()
-        tried: list[tuple[float, Lowering]] = []
+        tried: list[tuple[float, Sequence[ExecutedKernel]]] = []
         try:
             with self._device.load(self._graphs[digest]) as session:
+                memory = session.memory()
                 while len(tried) < LOWERINGS and all(slow > 1 + DISTURBED for slow, _ in tried):
-                    lowering = Lowering(tuple(session.kernels()), session.memory())
-                    tried.append((self._slowness(), lowering))
+                    kernels = session.kernels()
+                    tried.append((self._slowness(), kernels))
         except (DeviceError, InvalidModel) as error:
             self._lost(digest, error)
         else:
-            self._writer.lowering(digest, min(tried, key=lambda t: t[0])[1])
+            _, kernels = min(tried, key=lambda t: t[0])
+            self._writer.lowering(digest, Lowering(tuple(kernels), memory))
 
     def time(self, digests: Sequence[str], visit: int) -> None:
         """Record one visit of a batch. If it fails, its halves are tried until the network to blame is alone."""
