@@ -100,15 +100,15 @@ def train_supernet(
     return supernet
 
 
-def calibrate(module: nn.Module, images: Tensor) -> None:
-    """Set every batch norm's statistics to those of ``images`` (B, C, size, size), all in one batch, and evaluation mode."""
+def calibrate(module: nn.Module, images: NDArray[np.uint8], task: Task, size: int) -> None:
+    """Set every batch norm's statistics to those of ``images`` (n, C, H, W), in one batch; leaves evaluation mode."""
     norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
     module.train()
-    with torch.no_grad():
-        module(images)
+    with reproducible(0), torch.no_grad():
+        module(torch.from_numpy(normalize(images, task, size)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     module.eval()

@@ -17,7 +17,9 @@ from devices.events import OnEvent, ignore
 from hwnas.determinism import reproducible
 from hwnas.fitting import Epoch, fit
 from hwnas.task import Split, Task, normalize
-from hwnas.train_settings import TrainSettings
+from hwnas.train_settings import FitSettings, TrainSettings
+
+__all__ = ["TrainSettings", "Trained", "evaluate", "logits", "train"]
 
 _EVALUATION_BATCH = 250
 
@@ -35,7 +37,7 @@ def train(
     task: Task,
     *,
     size: int,
-    settings: TrainSettings,
+    settings: FitSettings,
     seed: int,
     checkpoint: Path,
     provenance: Mapping[str, Any] | None = None,

@@ -45,17 +45,31 @@ class TrainSettings(FitSettings):
     """How the network that was found is trained."""
 
 
-class SupernetSettings(FitSettings):
+class RankingSettings(FitSettings):
+    """What every accuracy model needs.
+
+    Attributes:
+        validation_images: images of the validation split that rank networks.
+    """
+
+    validation_images: _Count = 2000
+
+
+class SupernetSettings(RankingSettings):
     """How a supernet is trained, and how its networks are evaluated.
 
     Attributes:
         random_networks: networks drawn at random in a step, beside the largest and the smallest.
-        validation_images: images, stratified as the validation split is, that rank networks.
         calibration_images: training images from which a network's batch norm statistics are taken.
     """
 
     epochs: _Count = 2
     learning_rate: _Positive = 0.2
     random_networks: _Count = 1
-    validation_images: _Count = 2000
     calibration_images: _Count = 512
+
+
+class ShortTrainingSettings(RankingSettings):
+    """How each network is trained that is to be ranked."""
+
+    epochs: _Count = 2

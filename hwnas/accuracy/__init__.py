@@ -1,1 +1,76 @@
 """Accuracy models, one file each; the file's name is the model's name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from devices import plugins
+from devices.events import OnEvent, ignore
+
+if TYPE_CHECKING:
+    from hwnas.search import AccuracyModel
+    from hwnas.space import SearchSpace
+    from hwnas.task import Task
+    from hwnas.train_settings import RankingSettings
+
+_HERE = sys.modules[__name__]
+
+
+def names() -> list[str]:
+    """Names of all accuracy models."""
+    return plugins.names(_HERE)
+
+
+def check(name: str, settings: Mapping[str, Any]) -> RankingSettings:
+    """The settings of model ``name``, checked and with their defaults, before anything is done for it.
+
+    Raises:
+        ValueError: unknown model or setting (names the nearest match), or a value that cannot be.
+    """
+    from pydantic import ValidationError
+
+    kind: type[RankingSettings] = plugins.load(_HERE, name, kind="accuracy model").Settings
+    known = list(kind.model_fields)
+    for setting in settings:
+        if setting not in known:
+            raise ValueError(
+                f"accuracy model {name!r} has no setting {setting!r}{plugins.did_you_mean(setting, known)} "
+                f"(known: {', '.join(known)})"
+            )
+    try:
+        return kind.model_validate(dict(settings))
+    except ValidationError as error:
+        finding = error.errors()[0]
+        raise ValueError(f"{finding['loc'][0]}: {finding['msg']}, got {finding['input']!r}.") from None
+
+
+def open(  # noqa: A001 - read as hwnas.accuracy.open
+    name: str,
+    space: SearchSpace,
+    task: Task,
+    *,
+    settings: Mapping[str, Any],
+    seed: int,
+    folder: Path,
+    on_event: OnEvent = ignore,
+) -> AccuracyModel:
+    """The accuracy model ``name``. Nothing is trained before it is first asked.
+
+    Args:
+        name: one of :func:`names`.
+        space, task: what is searched, on what.
+        settings: the model's own, as they stand in a configuration file.
+        seed: of its training.
+        folder: for its checkpoints; made if it is not there.
+        on_event: told of the progress of training.
+
+    Raises:
+        ValueError: see :func:`check`.
+    """
+    checked = check(name, settings)
+    plugin = plugins.load(_HERE, name, kind="accuracy model")
+    model: AccuracyModel = plugin(space, task, settings=checked, seed=seed, folder=folder, on_event=on_event)
+    return model

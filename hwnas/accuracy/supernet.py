@@ -1,0 +1,82 @@
+"""Accuracy of networks with the weights that they have in a supernet."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.events import OnEvent
+from hwnas.accuracy._ranking import calibration_images, ranking_split, remembered
+from hwnas.space import Genotypes, SearchSpace
+from hwnas.task import Task
+from hwnas.train_settings import SupernetSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hwnas.supernet import Supernet
+
+
+class SupernetAccuracy:
+    """Trains a supernet when first asked; each network is then taken out, its batch norm calibrated, and evaluated.
+
+    Its numbers rank networks; alone, and trained further, a network is more accurate.
+    """
+
+    Settings = SupernetSettings
+    source = "supernet"
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        task: Task,
+        *,
+        settings: SupernetSettings,
+        seed: int,
+        folder: Path,
+        on_event: OnEvent,
+    ) -> None:
+        self._space, self._task, self._settings, self._seed = space, task, settings, seed
+        self._checkpoint = folder / "supernet.safetensors"
+        self._on_event = on_event
+        self._validation = ranking_split(task, settings.validation_images, seed)
+        self._calibration = calibration_images(task, settings.calibration_images, seed)
+        self._memory: dict[bytes, float] = {}
+
+    @cached_property
+    def _supernet(self) -> Supernet:
+        from hwnas.supernet import train_supernet
+
+        self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        return train_supernet(
+            self._space,
+            self._task,
+            settings=self._settings,
+            seed=self._seed,
+            checkpoint=self._checkpoint,
+            on_event=self._on_event,
+        )
+
+    def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
+        """``(n,)`` fractions of the validation images classified correctly."""
+        return remembered(self._memory, genotypes, self._evaluate)
+
+    def inherit(self, genotype: NDArray[np.int64]) -> nn.Module:
+        """The network with its weights from the supernet, batch norm calibrated, in evaluation mode."""
+        from hwnas.supernet import calibrate
+
+        network = self._supernet.extract(genotype)
+        calibrate(network, self._calibration, self._task, self._space.image_size(genotype))
+        return network
+
+    def _evaluate(self, genotype: NDArray[np.int64]) -> float:
+        from hwnas.train import evaluate
+
+        return evaluate(self.inherit(genotype), self._validation, self._task, self._space.image_size(genotype))
+
+
+PLUGIN = SupernetAccuracy
