@@ -80,6 +80,6 @@ def resident_bytes(spec: str, graph: Graph) -> int:
 
 def load_onnx(path: str | os.PathLike[str], shapes: Mapping[str, tuple[int, ...]] | None = None) -> Graph:
     """Read an ONNX file as a graph; see :func:`devices.onnx_file.load_onnx`."""
-    from devices import onnx_file
+    from devices.onnx_file import load_onnx as load
 
-    return onnx_file.load_onnx(path, shapes)
+    return load(path, shapes)

@@ -24,6 +24,7 @@ def structure(model: onnx.ModelProto) -> None:
     Raises:
         InvalidModel: with what is wrong.
     """
+    _text(model)
     opsets = {("" if o.domain in _ONNX else o.domain): o.version for o in model.opset_import}
     newest = onnx.defs.onnx_opset_version()
     if not 7 <= opsets.get("", newest) <= newest:
@@ -57,7 +58,7 @@ def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def dtype(elem_type: int, name: str) -> str:
-    """numpy's name of an ONNX element type."""
+    """The name in numpy of an ONNX element type."""
     try:
         kind = np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
     except (KeyError, ValueError, TypeError):
@@ -73,7 +74,34 @@ def declared_bytes(tensor: onnx.TensorProto) -> int:
         raise InvalidModel(f"Constant {tensor.name!r} has a negative dimension: {list(tensor.dims)}.", hint=_AGAIN)
     kind = np.dtype(dtype(tensor.data_type, tensor.name))
     packed = {"int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2}.get(kind.name, 8 * kind.itemsize)
-    return -(-math.prod(tensor.dims) * packed // 8)
+    bits: int = math.prod(tensor.dims) * packed
+    return -(-bits // 8)
+
+
+def _text(model: onnx.ModelProto) -> None:
+    """Names must be text; protobuf hands out as bytes what is not."""
+    todo = [model.graph, *model.functions]
+    for opset in model.opset_import:
+        _is_text(opset.domain)
+    for tensor in tensors(model):
+        _is_text(tensor.name)
+    while todo:
+        graph = todo.pop()
+        _is_text(graph.name)
+        for node in graph.node:
+            _is_text(node.name, node.op_type, node.domain, *node.input, *node.output)
+            for attribute in node.attribute:
+                _is_text(attribute.name)
+                todo += [*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs]
+        if isinstance(graph, onnx.GraphProto):
+            for value in (*graph.input, *graph.output, *graph.value_info):
+                _is_text(value.name, *(d.dim_param for d in value.type.tensor_type.shape.dim))
+
+
+def _is_text(*names: object) -> None:
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidModel(f"The name {name!r} in the model is not text.", hint=_AGAIN)
 
 
 def _data(tensor: onnx.TensorProto) -> None:
@@ -91,7 +119,8 @@ def _data(tensor: onnx.TensorProto) -> None:
         fits = held == elements or (complex_or_packed and held in (2 * elements, -(-elements // 2)))
     if not fits:
         raise InvalidModel(
-            f"Constant {tensor.name!r} is declared as {list(tensor.dims)}, but its data has another length.", hint=_AGAIN
+            f"Constant {tensor.name!r} is declared as {list(tensor.dims)}, but its data has another length.",
+            hint=_AGAIN,
         )
 
 

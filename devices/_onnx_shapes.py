@@ -33,7 +33,7 @@ def complete(model: onnx.ModelProto) -> None:
     values: dict[str, NDArray[Any]] = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     types = {v.name: v.type for v in (*graph.input, *graph.value_info)}
     types |= {t.name: helper.make_tensor_type_proto(t.data_type, t.dims) for t in graph.initializer}
-    found = {}
+    found: dict[str, onnx.TypeProto] = {}
     for node in graph.node:
         domain = "" if node.domain == "ai.onnx" else node.domain
         if not onnx.defs.has(node.op_type, opsets.get(domain, 1), domain):
@@ -72,12 +72,12 @@ def _worked_out(
         start = next((a.i for a in node.attribute if a.name == "start"), 0)
         end = next((a.i for a in node.attribute if a.name == "end"), len(source))
         whole = np.array(source, np.int64)
-        return {output: whole[start:end] if node.op_type == "Shape" else whole.prod()}
+        return {output: whole[start:end] if node.op_type == "Shape" else np.array(whole.prod())}
     if not all(name in values for name in node.input if name):
         return {}
     evaluator = ReferenceEvaluator(node, opsets=opsets)
     (value,) = evaluator.run(None, {name: values[name] for name in node.input if name})
-    return {output: value}
+    return {output: np.asarray(value)}
 
 
 def _fixed(kind: onnx.TypeProto | None) -> tuple[int, ...] | None:

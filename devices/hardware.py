@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 # Instruction sets for which runtimes have kernels of their own.
+# fmt: off
 _FLAGS = (
-    "sse4_1 avx avx2 fma f16c avx512f avx512bw avx512vl avx512_vnni avx512_bf16 avx512_fp16 avx_vnni "  # x86
-    "amx_tile amx_int8 amx_bf16 "
-    "asimd asimdhp asimddp fphp i8mm bf16 sve sve2 sme"  # Arm
-).split()
+    "sse4_1", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16",
+    "avx_vnni", "amx_tile", "amx_int8", "amx_bf16",
+    "asimd", "asimdhp", "asimddp", "fphp", "i8mm", "bf16", "sve", "sve2", "sme",
+)
+# fmt: on
 
 
 def hardware() -> dict[str, Any]:

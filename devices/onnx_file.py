@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -53,7 +53,8 @@ def _parse(path: Path) -> onnx.ModelProto:
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise InvalidModel(
-            f"{path} has {size:,} bytes; an ONNX file can have 2 GiB.", hint="Save the weights as external data beside it."
+            f"{path} has {size:,} bytes; an ONNX file can have 2 GiB.",
+            hint="Save the weights as external data beside it.",
         )
     model = onnx.ModelProto()
     try:
@@ -189,9 +190,7 @@ def _example(value: onnx.ValueInfoProto) -> str:
     if not tensor.HasField("shape"):
         return f"{value.name}=1x3x224x224"
     usual = (1, 3, 224, 224) if len(tensor.shape.dim) == 4 else (1,) * len(tensor.shape.dim)
-    return f"{value.name}=" + "x".join(
-        str(d.dim_value or u) for d, u in zip(tensor.shape.dim, usual, strict=True)
-    )
+    return f"{value.name}=" + "x".join(str(d.dim_value or u) for d, u in zip(tensor.shape.dim, usual, strict=True))
 
 
 def typed(model: onnx.ModelProto, name: str) -> Graph:
@@ -216,7 +215,7 @@ def typed(model: onnx.ModelProto, name: str) -> Graph:
                 )
             tensors[output] = _type(known[output])
     for value in graph.output:
-        value.CopyFrom(known[value.name] if value.name in known else value)
+        value.CopyFrom(known.get(value.name, value))
     ends = {value.name for value in graph.input}
     for tensor, kind in tensors.items():
         limit = MAX_INPUT_BYTES if tensor in ends else MAX_TENSOR_BYTES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final
 
@@ -117,7 +117,7 @@ class WorkerSession:
         if wanted.shape[:1] != (1,) or examples.shape[1:] != wanted.shape[1:] or not len(examples):
             raise ValueError(f"examples must have shape (n, *{wanted.shape[1:]}) for batch 1, got {examples.shape}")
         step = max(1, _INFER_BYTES // wanted.nbytes)
-        answers = []
+        answers: list[NDArray[Any]] = []
         for start in range(0, len(examples), step):
             described, blobs = pack({name: examples[start : start + step].astype(wanted.dtype)})
             reply, answer = self._ask_loaded("infer", {"name": name, "examples": described}, blobs)
@@ -146,10 +146,8 @@ class WorkerSession:
         """Free the model in the worker."""
         process = self._device.process
         if self._loaded_in == process.starts and process.pid is not None:
-            try:
+            with suppress(DeviceCrashed, DeviceTimedOut):  # so it is free
                 self._ask("free", {})
-            except (DeviceCrashed, DeviceTimedOut):
-                pass  # so it is free
         self._loaded_in = -1
 
     def _load(self) -> None:
@@ -158,7 +156,8 @@ class WorkerSession:
         self._loaded_in = self._device.process.starts
 
     def _model(self) -> bytes:
-        return self._graph.to_onnx().SerializeToString()
+        model: bytes = self._graph.to_onnx().SerializeToString()
+        return model
 
     def _ask(
         self, what: str, header: Mapping[str, Any], blobs: Sequence[Blob] = ()
@@ -203,9 +202,7 @@ def _checked(graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDAr
     for name, value in inputs.items():
         wanted = graph.tensors[name]
         if value.shape != wanted.shape or value.dtype != np.dtype(wanted.dtype):
-            raise ValueError(
-                f"input {name!r} must be {wanted.dtype} {wanted.shape}, got {value.dtype} {value.shape}"
-            )
+            raise ValueError(f"input {name!r} must be {wanted.dtype} {wanted.shape}, got {value.dtype} {value.shape}")
         if value.size and value.dtype.kind == "f" and not math.isfinite(float(np.abs(value).max())):
             raise ValueError(f"input {name!r} must be finite")
     return {name: inputs[name] for name in graph.inputs}

@@ -1,13 +1,12 @@
 """What ONNX Runtime executes, read from its optimised model and its trace. Runs in the host.
 
-Every node and tensor of the model is given a unique token as its name before the runtime sees it; what the runtime does to the graph
-leaves those tokens in the names of its kernels and their outputs, which anchor the mapping (:func:`map_nodes`).
+Every node and tensor of the model is given a unique token as its name before the runtime sees it; what the runtime does to the
+graph leaves those tokens in the names of its kernels and their outputs, which anchor the mapping (:func:`map_nodes`).
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +16,17 @@ import onnx
 from numpy.typing import NDArray
 
 from devices.device import Memory
+from devices.errors import UnsupportedOp
 from devices.frames import Blob
 from devices.graph import Graph
-from devices.kernels import Attribute, ExecutedKernel, Kernel, Operand, TensorType
+from devices.kernels import ExecutedKernel, Kernel, Operand, TensorType
 from devices.onnx_file import attributes
 from devices.runtimes._onnxruntime_mapping import map_nodes, node_token, tensor_token
 from devices.runtimes.onnxruntime import MEMORY_RUNS, WARMUP_RUNS
 
 _DTYPES = {"float": "float32", "double": "float64"}
 _FLOOR_S = 0.5e-6
+_CONTROL_FLOW = ("If", "Loop", "Scan")
 
 
 def tokenised(graph: Graph) -> bytes:
@@ -39,7 +40,8 @@ def tokenised(graph: Graph) -> bytes:
     _rename(model.graph, tokens)
     for value in (*model.graph.input, *model.graph.value_info, *model.graph.initializer):
         value.name = tokens.get(value.name, value.name)
-    return model.SerializeToString()
+    serialised: bytes = model.SerializeToString()
+    return serialised
 
 
 def executed(graph: Graph, optimised: Blob, trace: Blob) -> list[ExecutedKernel]:
@@ -53,7 +55,7 @@ def executed(graph: Graph, optimised: Blob, trace: Blob) -> list[ExecutedKernel]
     kernels = []
     for i, node in enumerate(lowered.node):
         shapes = runs.shapes[i]
-        operands = _operands(node, constants, shapes)
+        operands = _operands(node, constants, shapes[0])
         kernels.append(
             ExecutedKernel(
                 Kernel(_kind(node), operands, shapes[1], tuple(sorted(attributes(node).items()))),
@@ -92,31 +94,37 @@ class _Runs:
 
     Attributes:
         shapes: types of the inputs that the profiler names (it leaves packed weights out) and of the outputs.
-        seconds: the node's time, or None if the trace does not fit the graph.
+        seconds: the node's time.
     """
 
     shapes: list[tuple[tuple[TensorType, ...], tuple[TensorType, ...]]]
-    seconds: list[float | None]
+    seconds: list[float]
 
     @classmethod
     def read(cls, lowered: onnx.GraphProto, trace: Blob) -> _Runs:
         wanted = [node.op_type for node in lowered.node]
-        names = {node.name for node in lowered.node if node.name}
-        operators = {node.op_type for node in lowered.node if not node.name}
-        events = []
-        for event in json.loads(bytes(trace)):
-            if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time"):
-                continue
-            name = event["name"].removesuffix("_kernel_time")
-            if name in names or (event["args"]["op_name"] in operators and name.rpartition("_")[0] in operators):
-                events.append(event)
-        count = len(wanted)
-        last = events[-count:]
-        if len(events) % count or [e["args"]["op_name"] for e in last] != wanted:
-            raise ValueError("the trace does not fit the optimised graph")
+        events = _events(lowered, trace)
+        last = events[-len(wanted) :]
+        if len(events) % len(wanted) or [e["args"]["op_name"] for e in last] != wanted:
+            raise UnsupportedOp("The profiler's trace does not fit the optimised graph.")
         shapes = [(_types(e["args"]["input_type_shape"]), _types(e["args"]["output_type_shape"])) for e in last]
-        micros = np.array([e["dur"] for e in events], float).reshape(-1, count)
-        return cls(shapes, list(_typical(micros)))
+        micros = np.array([e["dur"] for e in events], float).reshape(-1, len(wanted))
+        return cls(shapes, _typical(micros).tolist())
+
+
+def _events(lowered: onnx.GraphProto, trace: Blob) -> list[dict[str, Any]]:
+    """The profiler's events of the main graph's kernels; those in bodies of loops and branches are part of their node's time."""
+    names = {node.name for node in lowered.node if node.name}
+    unnamed = {node.op_type for node in lowered.node if not node.name}  # told by operator and number
+    events = []
+    for event in json.loads(bytes(trace)):
+        if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time"):
+            continue
+        name = event["name"].removesuffix("_kernel_time")
+        if name in names or (event["args"]["op_name"] in unnamed and name.rpartition("_")[0] in unnamed):
+            events.append(event)
+    bodies = [(e["ts"], e["ts"] + e["dur"]) for e in events if e["args"]["op_name"] in _CONTROL_FLOW]
+    return [e for e in events if not any(start < e["ts"] and e["ts"] + e["dur"] < end for start, end in bodies)]
 
 
 def _typical(micros: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -135,25 +143,23 @@ def _types(described: Sequence[Mapping[str, Sequence[int]]]) -> tuple[TensorType
 
 
 def _operands(
-    node: onnx.NodeProto,
-    constants: Mapping[str, TensorType],
-    shapes: tuple[tuple[TensorType, ...], tuple[TensorType, ...]],
+    node: onnx.NodeProto, constants: Mapping[str, TensorType], traced: Sequence[TensorType]
 ) -> tuple[Operand, ...]:
-    """Constants are typed by the optimised graph, the others by the trace, which names some of the constants too."""
-    traced = list(shapes[0])
-    unnamed = sum(map(bool, node.input)) - len(traced)
+    """Constants are typed by the optimised graph, the others by the trace. That leaves out those constants that the runtime
+    packed for itself; which ones these are shows where its list and the node's inputs disagree."""
+    names = [name for name in node.input if name]
+    packed = len(names) - len(traced)
+    told = iter([*traced, *[None] * len(names)])
+    following = next(told)
     operands = []
-    for name in filter(None, node.input):
+    for name in names:
         constant = constants.get(name)
-        if constant is not None and unnamed > 0 and (not traced or traced[0] != constant):
-            unnamed -= 1
-        elif traced:
-            seen = traced.pop(0)
-            constant = None if constant is None else seen
-            operands.append(Operand(seen, constant is not None))
-            continue
-        if constant is not None:
+        if constant is not None and packed > 0 and following != constant:
+            packed -= 1
             operands.append(Operand(constant, True))
+        elif following is not None:
+            operands.append(Operand(following, constant is not None))
+            following = next(told)
     return tuple(operands)
 
 

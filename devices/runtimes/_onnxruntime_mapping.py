@@ -111,7 +111,8 @@ class _Mapper:
     def result(self, kernels: int) -> NodeMap:
         """The nodes of each of so many kernels, and of none."""
         inside: list[list[str]] = [[] for _ in range(kernels)]
-        removed, unmapped = [], []
+        removed: list[str] = []
+        unmapped: list[str] = []
         for i, node in enumerate(self._nodes):
             for k in self._kernels[i]:
                 inside[k].append(node.name)
@@ -145,10 +146,12 @@ class _Mapper:
 
     def _fused_behind(self, kernel: onnx.NodeProto, owned: set[int]) -> set[int]:
         """Nodes after the owned ones whose work the kernel does too: a sum, an activation, the quantisation of the result."""
-        wanted = []
+        wanted: list[frozenset[str]] = []
         if kernel.op_type == "Conv" and kernel.domain == "com.microsoft.nchwc":
             wanted += [frozenset(("Add",))] * (len(kernel.input) > 3 and bool(kernel.input[3]))
             wanted += [_ACTIVATIONS] * any(a.name == "activation" for a in kernel.attribute)
+        elif kernel.name.endswith("/MatMulAddFusion"):
+            wanted.append(frozenset(("Add",)))
         elif kernel.op_type.startswith(("QLinear", "QGemm")):
             wanted += [_ACTIVATIONS, frozenset(("QuantizeLinear",))]
         behind: set[int] = set()

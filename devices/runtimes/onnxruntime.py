@@ -107,7 +107,9 @@ class _Loaded:
 
         binding = session.io_binding()
         self._inputs = {}
-        for (name, value), told in zip(inputs.items(), session.get_inputs(), strict=True):  # a traced model's names differ
+        for (name, value), told in zip(
+            inputs.items(), session.get_inputs(), strict=True
+        ):  # a traced model's names differ
             bound = onnxruntime.OrtValue.ortvalue_from_shape_and_type(value.shape, value.dtype)
             bound.update_inplace(np.ascontiguousarray(value))
             binding.bind_ortvalue_input(told.name, bound)
@@ -164,7 +166,9 @@ def _refusal(error: Exception) -> UnsupportedOp | DeviceOutOfMemory:
 
 
 @contextmanager
-def _profiled(model: Blob, options: onnxruntime.SessionOptions) -> Iterator[tuple[onnxruntime.InferenceSession, list[Blob]]]:
+def _profiled(
+    model: Blob, options: onnxruntime.SessionOptions
+) -> Iterator[tuple[onnxruntime.InferenceSession, list[Blob]]]:
     """A session with the profiler on; when it is left, the list holds the optimised model (large weights declared only) and
     the trace."""
     files: list[Blob] = []
