@@ -96,15 +96,16 @@ def progress(candidates: ReportCandidates) -> go.Figure:
         x=number[shown], y=accuracy[shown], mode="markers", name="network", marker={"color": _SOFT, "size": 5}
     )
     best = np.maximum.accumulate(np.where(candidates.feasible[known], accuracy, -np.inf))
-    first = np.isfinite(best)
+    steps = np.flatnonzero(best > np.concatenate([[-np.inf], best])[:-1])
+    ends = np.union1d(steps, len(best) - 1) if len(steps) else steps
     figure.add_scatter(
-        x=number[first],
-        y=best[first],
+        x=number[ends],
+        y=best[ends],
         mode="lines",
         name="best within the budget so far",
         line={"color": _ACCENT, "width": 2, "shape": "hv"},
     )
-    _focus(figure, accuracy, best[first])
+    _focus(figure, accuracy, best[steps])
     figure.update_traces(hovertemplate="network %{x}<br>%{y:.2f} %")
     return figure
 
@@ -165,7 +166,7 @@ def errors(checks: Sequence[Check], noise_floor: float | None) -> go.Figure:
 def kernels(kernels: Sequence[ReportKernel]) -> go.Figure:
     """Cost of each kernel in the order of execution, coloured by what limits it."""
     figure = _figure("kernel, in the order of execution", "latency, µs")
-    for bound in dict.fromkeys(k.bound for k in kernels):
+    for bound in sorted({k.bound for k in kernels}):
         of_bound = [(i + 1, k) for i, k in enumerate(kernels) if k.bound == bound]
         figure.add_bar(
             x=[i for i, _ in of_bound],

@@ -52,12 +52,14 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One section of the page; what is empty is not shown. ``more`` is folded away under ``more_label``."""
+    """One section of the page; what is empty is not shown. ``pair`` puts figures side by side where there is room, ``more`` is
+    folded away under ``more_label``."""
 
     id: str
     heading: str
     paragraphs: tuple[str, ...] = ()
     figures: tuple[Plot, ...] = ()
+    pair: bool = False
     table: Table | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     more_label: str = ""
@@ -102,18 +104,16 @@ def _search(data: ReportData) -> Section | None:
         caption += f" A sample of {figures.MOST_POINTS:,} is drawn."
     plots = [
         Plot("front", figures.front(candidates, data.budget.latency_ms), caption),
-    ]
-    progress = [
         Plot(
             "progress",
             figures.progress(candidates),
             "Points are networks in the order they were evaluated, the line the best within the budget so far. "
             "Where it stays flat, more search no longer helped.",
-        )
+        ),
     ]
     if within < total:
         share = "How much of each generation kept the budget: a searcher that learns it stays high."
-        progress.append(Plot("feasible", figures.feasible_share(candidates), share))
+        plots.append(Plot("feasible", figures.feasible_share(candidates), share))
     return Section(
         "search",
         "The search",
@@ -122,7 +122,7 @@ def _search(data: ReportData) -> Section | None:
             if within < total
             else f"{total:,} networks were evaluated, all of them within the budget by the predictor’s upper bound.",
         ),
-        (*plots, *progress),
+        tuple(plots),
     )
 
 
@@ -140,12 +140,12 @@ def _files(data: ReportData) -> Section | None:
 
     limits = data.budget
     rows = (
-        row("latency, median", "p50, the budget’s figure", text.milliseconds, "p50_ms", limits.latency_ms),
-        row("95 % interval of it", "", lambda v: f"{text.digits(v[0])}–{text.digits(v[1])} ms", "ci95_ms"),
+        row("median latency", "p50", text.milliseconds, "p50_ms", limits.latency_ms),
+        row("95 % interval, ms", "of the median", lambda v: f"{text.digits(v[0])}–{text.digits(v[1])}", "ci95_ms"),
         row("slow runs", "p95", text.milliseconds, "p95_ms"),
-        row("predicted median", "before measuring", text.milliseconds, "predicted_p50_ms"),
-        row("accuracy", "of the file, on test data", lambda v: f"{100 * v:.2f} %", "accuracy"),
-        row("memory", "weights and activations", text.size, "memory_bytes", limits.memory_bytes),
+        row("predicted", "median latency", text.milliseconds, "predicted_p50_ms"),
+        row("accuracy", "on test data", lambda v: f"{100 * v:.2f} %", "accuracy"),
+        row("memory", "weights, activations", text.size, "memory_bytes", limits.memory_bytes),
         row("file size", "", text.size, "bytes", limits.model_bytes),
         row("budget", "", lambda v: "kept" if v else "not kept", "within_budget"),
     )
@@ -176,7 +176,8 @@ def _prediction(data: ReportData) -> Section | None:
         "prediction",
         "Predicted against measured",
         (" ".join(sentences),) if sentences else (),
-        (
+        pair=True,
+        figures=(
             Plot(
                 "agreement",
                 figures.agreement(data.checks),
@@ -221,17 +222,17 @@ def _kernel_table(ranked: Sequence[tuple[int, ReportKernel]], total: float) -> T
     for number, kernel in ranked:
         colour = kernel.bound if kernel.bound in ("memory", "overhead") else ""
         nodes = ", ".join(kernel.nodes) if kernel.nodes else "inserted by the runtime"
+        nodes = nodes if len(nodes) <= 60 else nodes[:59] + "…"
         rows.append(
             (
                 Cell(str(number)),
-                Cell(kernel.kind.rpartition(":")[2], note=nodes if len(nodes) <= 60 else nodes[:59] + "…"),
+                Cell(kernel.kind.rpartition(":")[2], note=f"{kernel.bound} · {nodes}"),
                 Cell(f"{1000 * kernel.latency_ms:.1f}", share=kernel.latency_ms / most if most else 0.0, colour=colour),
                 Cell(text.percent(kernel.latency_ms / total if total else 0.0)),
-                Cell(kernel.bound),
             )
         )
-    head = tuple(Cell(h) for h in ("no.", "kernel", "µs", "share", "limited by"))
-    return Table("Kernels by cost", head, tuple(rows), frozenset({0, 1, 4}))
+    head = tuple(Cell(h) for h in ("no.", "kernel", "µs", "share"))
+    return Table("Kernels by cost", head, tuple(rows), frozenset({0, 1}))
 
 
 def _training(data: ReportData) -> Section | None:
@@ -243,7 +244,7 @@ def _training(data: ReportData) -> Section | None:
     if len(known):
         caption = "Accuracy on validation images; the test images were read once, at the end."
         plots.append(Plot("validation", figures.validation(history), caption))
-    return Section("training", "Training of the winner", (), tuple(plots))
+    return Section("training", "Training of the winner", figures=tuple(plots), pair=True)
 
 
 def _network(data: ReportData) -> Section:

@@ -1,0 +1,105 @@
+"""What all tests share: on the CI machine nothing may be skipped unnoticed; a report with everything in it."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import numpy as np
+import pytest
+
+from devices import DeviceInfo
+from hwnas.budget import Budget
+from hwnas.report import Check, ReportCandidates, ReportData, ReportHistory, ReportKernel
+
+# CI has a CPU, Debian's packages and PyPI's; a skip for another reason than these is a hole in the checks.
+MAY_BE_SKIPPED_IN_CI = ("needs CUDA", "needs TensorRT")
+
+_skipped: list[str] = []
+
+
+def _note_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    reason = reason.removeprefix("Skipped: ")
+    if not reason.startswith(MAY_BE_SKIPPED_IN_CI):
+        _skipped.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _note_skip(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    _note_skip(report)
+
+
+def _must_run_everything() -> bool:
+    return os.environ.get("CI") == "true" and platform.system() == "Linux" and platform.machine() == "x86_64"
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if _skipped and exitstatus == 0 and _must_run_everything():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _skipped and _must_run_everything():
+        terminalreporter.section("skipped, but must run in CI", red=True)
+        for line in _skipped:
+            terminalreporter.line(line)
+
+
+@pytest.fixture(scope="session")
+def report_data() -> ReportData:
+    """A finished run with every part of the report; numbers are made up, shapes and units are not."""
+    rng = np.random.default_rng(0)
+    n = 400
+    latency = rng.uniform(0.1, 0.5, n)
+    accuracy = 0.93 - 0.12 * np.exp(-9 * latency) - rng.exponential(0.012, n)
+    feasible = latency <= 0.4
+    by_latency = [i for i in np.argsort(latency).tolist() if feasible[i]]
+    front = tuple(i for k, i in enumerate(by_latency) if all(accuracy[i] > accuracy[j] for j in by_latency[:k]))
+    measured = np.exp(rng.uniform(-2.5, 0.2, 120))
+    checks = [
+        Check(f"network {i}", float(m * (1 + rng.normal(0, 0.018))), float(m), "validation")
+        for i, m in enumerate(measured)
+    ]
+    checks += [Check("model.onnx", 0.331, 0.339, "exported"), Check("model.int8.onnx", 0.309, 0.312, "exported")]
+    kinds = ("com.microsoft.nchwc:Conv", "com.microsoft.nchwc:ReorderInput", "Gemm")
+    bounds = ("compute", "memory", "overhead")
+    kernels = tuple(
+        ReportKernel(
+            kinds[i % 3], (f"stage{i}/conv", f"stage{i}/relu") if i % 3 else (), 0.002 + 0.001 * i, bounds[i % 3]
+        )
+        for i in range(20)
+    )
+    fp32 = {
+        "sha256": "ab" * 32, "bytes": 871_234, "precision": "fp32", "latency_ms": 0.33, "p50_ms": 0.339, "p95_ms": 0.36,
+        "ci95_ms": [0.336, 0.342], "memory_bytes": 1_310_720, "resident_bytes": 9_000_000, "accuracy": 0.9184,
+        "predicted_latency_ms": 0.32, "predicted_p50_ms": 0.331, "within_budget": True,
+    }  # fmt: skip
+    int8 = fp32 | {
+        "sha256": "cd" * 32, "bytes": 271_234, "precision": "int8", "p50_ms": 0.312, "p95_ms": 0.34, "ci95_ms": [0.309, 0.316],
+        "memory_bytes": 610_720, "accuracy": 0.9121, "predicted_p50_ms": 0.309,
+    }  # fmt: skip
+    return ReportData(
+        title="demo",
+        task="fashion_mnist",
+        device=DeviceInfo("onnxruntime:threads=1", {"cpu": "A CPU", "cores": 2}, {"onnxruntime": "1.31.1"}, {"threads": 1}),
+        budget=Budget(latency_ms=0.4, memory_bytes=1_572_864, model_bytes=1_048_576),
+        candidates=ReportCandidates(latency, accuracy, feasible, np.arange(n) // 50, "supernet", front, front[-1]),
+        choices={"resolution": 28, "activation": "relu", "stage 1 width": 24},
+        checks=tuple(checks),
+        noise_floor=0.004,
+        kernels=kernels,
+        history=ReportHistory(np.exp(-np.arange(8) / 3), 0.92 - 0.2 * np.exp(-np.arange(8) / 2)),
+        certificate={
+            "schema": 1, "created": "2026-03-14T09:26:53Z", "budget": {}, "deploy": "model.int8.onnx", "within_budget": True,
+            "versions": {"hwnas": "0.1.0"}, "files": {"model.onnx": fp32, "model.int8.onnx": int8},
+        },
+        deploy_reason="It is the faster of the two.",
+        config='seed = 0\n\n[device]\nspec = "onnxruntime:threads=1"\n',
+        notes=("The machine was busy during one round; it was measured again.",),
+    )  # fmt: skip
