@@ -12,15 +12,19 @@ OUT ?= runs/demo
 BIN := .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help demo test lint types layers pytest wheel
+.PHONY: help demo data test lint types layers pytest wheel
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '/^#/s/^# \{0,1\}//p; /^$$/q' Makefile
+	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
 
-demo: .venv/installed
-	$(BIN)/hwnas run $(CONFIG) --out $(OUT)
-	@echo "The report: file://$(abspath $(OUT))/report.html"
+demo: data
+	@$(BIN)/hwnas run $(CONFIG) --out $(OUT); status=$$?; \
+	  [ ! -f $(OUT)/report.html ] || echo "The report: file://$(abspath $(OUT))/report.html"; exit $$status
+
+data: .venv/installed
+	@echo "Fashion-MNIST: from Debian's package dataset-fashion-mnist if that is installed, else fetched once (31 MB)"
+	@$(BIN)/python -c "from hwnas import tasks; tasks.open('fashion_mnist')"
 
 test: lint types layers pytest wheel
 
