@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
 from pathlib import Path
 from typing import Any
+
+from devices.versions import versions
 
 SCHEMA = 1
 
@@ -16,5 +17,5 @@ def provenance(profile_path: str | os.PathLike[str]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "profile_sha256": hashlib.sha256(Path(profile_path).read_bytes()).hexdigest(),
-        "versions": {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "xgboost")},
+        "versions": versions(("numpy", "scipy", "xgboost")),
     }
