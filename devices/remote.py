@@ -17,7 +17,7 @@ from devices.frames import Blob, pack, unpack
 from devices.graph import random_inputs
 from devices.kernels import ExecutedKernel
 from devices.process import WorkerProcess
-from devices.spec import canonical
+from devices.spec import Setting, canonical
 
 if TYPE_CHECKING:
     from devices.graph import Graph
@@ -27,7 +27,18 @@ T = TypeVar("T")
 
 
 class RuntimeHost(Protocol):
-    """A runtime's half in the host: it prepares models and reads the runtime's own files."""
+    """A runtime's half in the host: it prepares models and reads the runtime's own files.
+
+    Attributes:
+        settings: what the user can set.
+        fixed: what else decides times and is always the same; part of the fingerprint.
+    """
+
+    settings: Sequence[Setting]
+    fixed: Mapping[str, Any]
+
+    def unavailable(self) -> str:
+        """Why it cannot run here, and after a colon what to install; empty if it can."""
 
     def trace_model(self, graph: Graph) -> Blob:
         """The serialised model to run with the profiler on."""
@@ -57,7 +68,7 @@ class WorkerDevice(Device):
         except BaseException:
             self.close()
             raise
-        self.info = DeviceInfo(canonical(name, settings), told["hardware"], told["versions"], self.settings)
+        self.info = DeviceInfo(canonical(name, settings), told["hardware"], told["versions"], {**settings, **runtime.fixed})
 
     @contextmanager
     def load(self, graph: Graph, inputs: Mapping[str, NDArray[Any]] | None = None) -> Iterator[WorkerSession]:
