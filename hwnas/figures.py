@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas import report_text as text
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -74,7 +76,7 @@ def front(candidates: ReportCandidates, limit_ms: float | None) -> go.Figure:
             x=limit_ms,
             y=0,
             yref="paper",
-            text=f"limit {limit_ms:g} ms",
+            text=f"limit {text.limit_ms(limit_ms)}",
             showarrow=False,
             xanchor="right",
             yanchor="bottom",
@@ -262,8 +264,8 @@ def _figure(x_title: str, y_title: str) -> go.Figure:
     )
 
 
-def _title(text: str) -> dict[str, Any]:
-    return {"text": text, "font": {"color": _MUTED, "size": 12}, "standoff": 8}
+def _title(words: str) -> dict[str, Any]:
+    return {"text": words, "font": {"color": _MUTED, "size": 12}, "standoff": 8}
 
 
 def _focus(figure: go.Figure, values: NDArray[np.float64], kept: NDArray[np.float64]) -> None:

@@ -79,7 +79,7 @@ def budget(data: ReportData) -> list[dict[str, Any]]:
         {
             "name": name,
             "used": show[name](used),
-            "limit": f"{limit:g} ms" if name == "latency" else text.size(limit),
+            "limit": text.limit_ms(limit) if name == "latency" else text.size(limit),
             "share": f"{100 * used / limit:.0f} %",
             "width": f"{min(100.0, 100 * used / limit):.1f}",
             "over": used > limit,

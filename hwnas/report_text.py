@@ -17,6 +17,12 @@ def milliseconds(value: float) -> str:
     return f"{digits(value)} ms"
 
 
+def limit_ms(value: float) -> str:
+    """A latency limit, three digits without trailing zeros: ``0.4 ms``."""
+    written = digits(value)
+    return (written.rstrip("0").rstrip(".") if "." in written else written) + " ms"
+
+
 def digits(value: float) -> str:
     """Three significant digits, without an exponent."""
     if value == 0 or not math.isfinite(value):
@@ -47,7 +53,7 @@ def headline(data: ReportData) -> str:
     kept = bool(data.certificate["within_budget"])
     accuracy = file.get("accuracy")
     limit = data.budget.latency_ms
-    speed = milliseconds(file["p50_ms"]) + (f" of {limit:g} ms" if limit is not None else "")
+    speed = milliseconds(file["p50_ms"]) + (f" of {limit_ms(limit)}" if limit is not None else "")
     what = f"{percent(accuracy)} accuracy in {speed}" if accuracy is not None else speed
     if kept:
         return f"{what}: the budget is kept."

@@ -155,6 +155,10 @@ def test_milliseconds_have_three_digits() -> None:
     ]  # fmt: skip
 
 
+def test_limits_are_written_without_trailing_zeros() -> None:
+    assert [report_text.limit_ms(v) for v in (0.4, 8.0, 0.42387, 200.0)] == ["0.4 ms", "8 ms", "0.424 ms", "200 ms"]
+
+
 def test_colours_can_be_swapped_by_value() -> None:
     colours = [c for pair in figures.COLOURS.values() for c in pair]
     assert len(set(colours)) == len(colours)
