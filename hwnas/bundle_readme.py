@@ -1,0 +1,95 @@
+"""The README of a bundle: how to load and feed the network, for somebody who has nothing but this folder."""
+
+from __future__ import annotations
+
+from hwnas.certificate import Certificate, FileRecord
+
+_EXAMPLE = """\
+import numpy as np
+import onnxruntime
+
+classes = {classes}
+mean, std = np.array({mean}, np.float32), np.array({std}, np.float32)
+session = onnxruntime.InferenceSession("{deploy}", providers=["CPUExecutionProvider"])
+
+
+{resampling}def classify(image: np.ndarray) -> str:
+    \"\"\"Name of the class of an image, uint8 ({channels}, height, width).\"\"\"
+    x = image.astype(np.float32) / 255
+{resize}    x = (x - mean[:, None, None]) / std[:, None, None]
+    (logits,) = session.run(None, {{"{input}": x[None]}})
+    return classes[int(logits[0].argmax())]
+"""
+_RESAMPLING = """\
+def resampling(old: int, new: int) -> np.ndarray:
+    \"\"\"Bilinear with antialiasing.\"\"\"
+    scale = old / new
+    distance = np.abs(np.arange(old) - ((np.arange(new) + 0.5) * scale - 0.5)[:, None])
+    weights = np.maximum(0, 1 - distance / max(scale, 1))
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+"""
+
+
+def example(certificate: Certificate) -> str:
+    """Python code that defines ``classify(image)``, to be run in the bundle's folder."""
+    given, resize = certificate.input, ""
+    if given.resize is not None:
+        size = given.resize.size
+        resize = f"    x = resampling(x.shape[1], {size}) @ x @ resampling(x.shape[2], {size}).T\n"
+    return _EXAMPLE.format(
+        classes=list(certificate.classes),
+        mean=list(given.mean),
+        std=list(given.std),
+        deploy=certificate.deploy,
+        resampling=_RESAMPLING if resize else "",
+        channels=given.shape[1],
+        resize=resize,
+        input=given.name,
+    )
+
+
+def readme(certificate: Certificate) -> str:
+    """The whole text, Markdown."""
+    given, file = certificate.input, certificate.files[certificate.deploy]
+    _, channels, height, width = given.shape
+    side = f"{height}×{width}"
+    resized = f"resized to {side} (bilinear with antialiasing), " if given.resize else f"of {side} pixels, "
+    kept = "The budget is kept" if certificate.within_budget else "**The budget is not kept**"
+    rows = "\n".join(_row(name, record) for name, record in certificate.files.items())
+    return f"""# {certificate.deploy}
+
+{kept} on {certificate.device_info.spec}: {file.p50_ms:.3g} ms median latency, {file.memory_bytes:,} bytes of memory,
+{file.bytes:,} bytes on disk, {file.accuracy:.2%} accuracy on the test images of {certificate.task}.
+{certificate.deploy_reason}
+
+| file | precision | p50 ms | p95 ms | memory bytes | size bytes | accuracy | within budget |
+|---|---|---|---|---|---|---|---|
+{rows}
+
+`certificate.json` has everything that was measured. `hwnas certify FOLDER` measures this folder again.
+
+## How to load it
+
+Input `{given.name}`: float32 {given.shape}, {given.layout}. Images with {channels} channel{"s" if channels > 1 else ""},
+{resized}pixels divided by 255, then less the mean {list(given.mean)}, over the standard deviation {list(given.std)}.
+Output: one number for each of the {len(certificate.classes)} classes; the largest wins.
+
+```python
+{example(certificate)}```
+"""
+
+
+def _row(name: str, file: FileRecord) -> str:
+    cells = (
+        name,
+        file.precision,
+        f"{file.p50_ms:.4g}",
+        f"{file.p95_ms:.4g}",
+        f"{file.memory_bytes:,}",
+        f"{file.bytes:,}",
+        f"{file.accuracy:.4f}",
+        "yes" if file.within_budget else "no",
+    )
+    return f"| {' | '.join(cells)} |"

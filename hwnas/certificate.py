@@ -1,0 +1,199 @@
+"""The certificate: what was promised of exported files, what was measured, on what, when, with which versions."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from devices.device import DeviceInfo
+from devices.errors import ProvenanceMismatch
+from hwnas.atomic import write_text
+from hwnas.budget import Budget
+from hwnas.errors import InvalidData
+
+NAME, FLOAT, INT8 = "certificate.json", "model.onnx", "model.int8.onnx"
+
+
+class _Record(BaseModel):
+    """Frozen; keys that a later version adds are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, allow_inf_nan=False)
+
+
+class Limits(_Record):
+    """The budget; None where there is no limit."""
+
+    latency_ms: float | None = None
+    memory_bytes: float | None = None
+    model_bytes: float | None = None
+
+    def budget(self) -> Budget:
+        """As the rest of the package has it."""
+        return Budget(self.latency_ms, self.memory_bytes, self.model_bytes)
+
+
+class Resize(_Record):
+    """How images of another size become the network's input."""
+
+    size: int
+    method: Literal["bilinear"] = "bilinear"
+    antialias: bool = True
+
+
+class NetworkInput(_Record):
+    """What the network is fed: pixels scaled to ``range``, resized, less ``mean``, over ``std``."""
+
+    name: str
+    shape: tuple[int, int, int, int]
+    layout: Literal["NCHW"] = "NCHW"
+    range: tuple[float, float] = (0, 1)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: Resize | None
+
+
+class FileRecord(_Record):
+    """One exported file.
+
+    Attributes:
+        sha256, bytes: of the file on disk.
+        latency_ms, p50_ms, p95_ms, ci95_ms: see the README, "What the numbers mean"; ``ci95_ms`` is of the median.
+        memory_bytes, memory_source, resident_bytes: weights and activations, who says so, growth of a fresh process.
+        accuracy, validation_accuracy: fractions of the test and of the validation images that the file itself gets right.
+        agreement: fraction of the test images that it classifies as the float32 file does.
+        predicted_latency_ms, predicted_p50_ms: what the predictor said; None if it was not asked.
+        stable: false if the machine was disturbed while it was measured.
+        within_budget: the upper end of ``ci95_ms``, memory and size are all within the limits.
+    """
+
+    sha256: str
+    bytes: int
+    precision: Literal["fp32", "int8"]
+    latency_ms: float
+    p50_ms: float
+    p95_ms: float
+    ci95_ms: tuple[float, float]
+    memory_bytes: int
+    memory_source: str
+    resident_bytes: int | None
+    accuracy: float
+    validation_accuracy: float
+    agreement: float
+    predicted_latency_ms: float | None = None
+    predicted_p50_ms: float | None = None
+    stable: bool
+    within_budget: bool
+
+
+class Certificate(_Record):
+    """What goes with a bundle of exported files, as ``certificate.json``.
+
+    Attributes:
+        deploy, deploy_reason: which file to use, and why, in a sentence.
+        within_budget: whether that file keeps the budget.
+        max_accuracy_drop: how much validation accuracy INT8 may lose and still be deployed.
+        device: the fingerprint of the device that measured.
+        notes: what the reader should know, in sentences.
+    """
+
+    schema_version: Literal[1] = Field(default=1, validation_alias="schema", serialization_alias="schema")
+    created: str
+    budget: Limits
+    deploy: str
+    deploy_reason: str
+    within_budget: bool
+    max_accuracy_drop: float
+    task: str
+    input: NetworkInput
+    classes: tuple[str, ...]
+    device: dict[str, Any]
+    versions: dict[str, str]
+    files: dict[str, FileRecord]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def device_info(self) -> DeviceInfo:
+        """The device as the device packages have it."""
+        return DeviceInfo.from_json(self.device)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of the file."""
+        content: dict[str, Any] = self.model_dump(mode="json", by_alias=True)
+        return content
+
+    def save(self, bundle: str | os.PathLike[str]) -> None:
+        """Write it into a bundle.
+
+        Raises:
+            HwnasError: the folder cannot be written.
+        """
+        write_text(Path(bundle, NAME), self.model_dump_json(by_alias=True, indent=2) + "\n")
+
+
+def read(bundle: str | os.PathLike[str]) -> Certificate:
+    """The certificate of a bundle.
+
+    Raises:
+        InvalidData: there is none, or it is damaged; names the key.
+    """
+    path = Path(bundle, NAME)
+    try:
+        return Certificate.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InvalidData(
+            f"{path} cannot be read: {error.strerror}.", hint="Give the bundle folder of a run: RUN/bundle."
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise InvalidData(
+            f"{path} is damaged: {where}: {first['msg']}.", hint="Restore it from a copy, or run the run again."
+        ) from error
+
+
+def require_unchanged(folder: Path, former: Certificate) -> None:
+    """Check that the files of a bundle are those that were certified.
+
+    Raises:
+        ProvenanceMismatch: one is changed, missing or new.
+    """
+    changed = []
+    for name, record in former.files.items():
+        found = sha256(folder / name) if (folder / name).is_file() else "no file"
+        if found != record.sha256:
+            changed.append(f"{name}: found {found}, wanted {record.sha256}")
+    unknown = [n for n in (FLOAT, INT8) if (folder / n).is_file() and n not in former.files]
+    changed += [f"{name}: found a file, wanted none" for name in unknown]
+    if changed:
+        raise ProvenanceMismatch(
+            f"{folder} is not as it was certified; it", changed, hint="Restore the files, or run the run again."
+        )
+
+
+def choose(files: Mapping[str, FileRecord], max_accuracy_drop: float) -> tuple[str, str]:
+    """Name of the file to deploy, and why, in a sentence."""
+    full, int8 = files[FLOAT], files.get(INT8)
+    if int8 is None:
+        return FLOAT, "There is no INT8 file."
+    drop = full.validation_accuracy - int8.validation_accuracy
+    loses = f"INT8 loses {100 * drop:.2f} points of validation accuracy"
+    if drop > max_accuracy_drop:
+        return FLOAT, f"{loses}; {100 * max_accuracy_drop:.2f} are allowed."
+    times = f"{int8.p50_ms:.3g} ms against {full.p50_ms:.3g} ms"
+    if int8.within_budget != full.within_budget:
+        name, other = ("INT8", "FP32") if int8.within_budget else ("FP32", "INT8")
+        return (INT8 if int8.within_budget else FLOAT), f"{name} keeps the budget and {other} does not ({times})."
+    if int8.p50_ms >= full.p50_ms:
+        return FLOAT, f"INT8 is slower here: {times}."
+    return INT8, f"INT8 is faster here, {times}, and {loses.removeprefix('INT8 ')}."
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
