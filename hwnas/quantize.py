@@ -86,7 +86,7 @@ def _quantized(
             return None if image is None else {input_name: image[None]}
 
     # Says that shapes are known and constants folded, which they are; the library warns otherwise.
-    model.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
+    model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, _own_logging():
         path = Path(folder, "int8.onnx")
         quantization.quantize_static(
