@@ -92,7 +92,7 @@ class MobileSpace(SearchSpace):
             "expansion": _options("expansions", expansions, 1),
             "squeeze_excite": tuple(sorted({bool(s) for s in squeeze_excite})),
         }
-        for name, options in chosen.items():
+        for name, options in (*chosen.items(), *((f"widths[{i}]", w) for i, w in enumerate(self._widths))):
             if not options:
                 raise ValueError(f"{name} needs at least one option.")
         genes = [Gene(name, chosen[name]) for name in _GLOBAL]
