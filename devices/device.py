@@ -17,6 +17,7 @@ from devices.kernels import ExecutedKernel
 
 if TYPE_CHECKING:
     from devices.graph import Graph
+    from devices.profile import Lowering
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,14 @@ class Device(ABC):
 
         Raises:
             UnsupportedOp, DeviceOutOfMemory, DeviceCrashed, DeviceTimedOut: this model is lost, the device goes on.
+        """
+
+    @abstractmethod
+    def lower(self, graph: Graph) -> Lowering:
+        """What the runtime makes of a model, with the kernels' seconds as they are now; it is not loaded for timing.
+
+        Raises:
+            UnsupportedOp, DeviceOutOfMemory, DeviceCrashed, DeviceTimedOut: likewise.
         """
 
     @abstractmethod

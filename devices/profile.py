@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from statistics import median
+from statistics import geometric_mean, median
 from types import TracebackType
 from typing import Any, Self
 
@@ -52,10 +52,16 @@ class Timing:
 
 @dataclass(frozen=True)
 class Lowering:
-    """What the runtime makes of a graph: its kernels in the order of execution, and the memory they need."""
+    """What the runtime makes of a graph: its kernels in the order of execution, and the memory they need.
+
+    Attributes:
+        slowness: how slow the sentinels were around the time at which the kernels were, relative to their best in the profile.
+            The kernels' seconds in a :class:`Profile` are divided by it already.
+    """
 
     kernels: tuple[ExecutedKernel, ...]
     memory: Memory
+    slowness: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -114,8 +120,8 @@ class ProfileWriter:
         """Everything in the file so far."""
         return _profile(self._journal.header, self._journal.units)
 
-    def lowering(self, digest: str, lowering: Lowering) -> None:
-        """Record one network's kernels."""
+    def lowering(self, digest: str, lowering: Lowering, sentinels_ms: Mapping[str, float]) -> None:
+        """Record one network's kernels with the seconds as measured, and what sentinels took just then, by digest."""
         new: list[Any] = []
         rows = []
         for k in lowering.kernels:
@@ -124,7 +130,14 @@ class ProfileWriter:
                 new.append(k.kernel.to_json())
             rows.append([self._kernel_ids[k.kernel], list(k.nodes), list(k.reads), int(k.is_output), k.seconds])
         self._journal.append(
-            {"unit": "lowering", "graph": digest, "new": new, "kernels": rows, "memory": asdict(lowering.memory)}
+            {
+                "unit": "lowering",
+                "graph": digest,
+                "new": new,
+                "kernels": rows,
+                "memory": asdict(lowering.memory),
+                "sentinels_ms": dict(sentinels_ms),
+            }
         )
         self.lowered.add(digest)
 
@@ -164,7 +177,7 @@ def load(path: str | os.PathLike[str]) -> Profile:
 
 def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
     kernels: list[Kernel] = []
-    lowerings: dict[str, Lowering] = {}
+    lowerings: dict[str, tuple[Lowering, dict[str, float]]] = {}
     visits: dict[str, list[Timing]] = {}
     sentinels: dict[str, list[Timing]] = {}
     failed: dict[str, str] = {}
@@ -176,7 +189,7 @@ def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
                     ExecutedKernel(kernels[i], tuple(nodes), tuple(reads), bool(out), seconds)
                     for i, nodes, reads, out, seconds in unit["kernels"]
                 )
-                lowerings[unit["graph"]] = Lowering(rows, Memory(**unit["memory"]))
+                lowerings[unit["graph"]] = Lowering(rows, Memory(**unit["memory"])), unit["sentinels_ms"]
             case "timings":
                 for found, key in ((visits, "timings"), (sentinels, "sentinels")):
                     for digest, timing in unit[key].items():
@@ -184,11 +197,12 @@ def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
             case "failed":
                 failed[unit["graph"]] = unit["reason"]
     noise = [t.noise for ts in visits.values() for t in ts if t.noise is not None]
+    best_ms = {d: min(t.latency_ms for t in ts) for d, ts in sentinels.items()}
     lows = [[t.latency_ms for t in ts] for ts in visits.values() if len(ts) > 1]
     return Profile(
         DeviceInfo.from_json(header["device"]),
         header["settings"],
-        lowerings,
+        {d: _undisturbed(lowering, taken_ms, best_ms) for d, (lowering, taken_ms) in lowerings.items()},
         timings={d: _quietest(ts) for d, ts in visits.items()},
         noise_floor=median(noise) if noise else None,
         failed=failed,
@@ -199,3 +213,11 @@ def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
 
 def _quietest(visits: list[Timing]) -> Timing:
     return min(visits, key=lambda t: (not t.stable, t.latency_ms))
+
+
+def _undisturbed(lowering: Lowering, taken_ms: Mapping[str, float], best_ms: Mapping[str, float]) -> Lowering:
+    """With the seconds that the kernels would have taken had the sentinels been as fast as in their best time."""
+    ratios = [ms / best_ms[d] for d, ms in taken_ms.items() if d in best_ms]
+    slowness = geometric_mean(ratios) if ratios else 1.0
+    kernels = (k if k.seconds is None else replace(k, seconds=k.seconds / slowness) for k in lowering.kernels)
+    return replace(lowering, kernels=tuple(kernels), slowness=slowness)

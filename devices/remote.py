@@ -17,6 +17,7 @@ from devices.frames import Blob, pack, unpack
 from devices.graph import random_inputs
 from devices.kernels import ExecutedKernel
 from devices.process import WorkerProcess
+from devices.profile import Lowering
 from devices.spec import Setting, canonical
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ class WorkerDevice(Device):
         except BaseException:
             self.close()
             raise
-        self.info = DeviceInfo(canonical(name, settings), told["hardware"], told["versions"], {**settings, **runtime.fixed})
+        self.info = DeviceInfo(
+            canonical(name, settings), told["hardware"], told["versions"], {**settings, **runtime.fixed}
+        )
 
     @contextmanager
     def load(self, graph: Graph, inputs: Mapping[str, NDArray[Any]] | None = None) -> Iterator[WorkerSession]:
@@ -79,6 +82,10 @@ class WorkerDevice(Device):
             yield session
         finally:
             session.free()
+
+    def lower(self, graph: Graph) -> Lowering:
+        """Kernels and memory of a model; it is made once for both."""
+        return WorkerSession(self, graph, random_inputs(graph), next(self._ids)).lowering()
 
     def resident_bytes(self, graph: Graph) -> int:
         """Growth of the worker process by this model, from loading it to its third run. Only a fresh worker tells the truth."""
@@ -143,6 +150,12 @@ class WorkerSession:
         """What the runtime really executes, in order."""
         files = self._ask_with_model("trace", self._device.runtime.trace_model(self._graph))[1]
         return self._device.runtime.kernels(self._graph, files)
+
+    def lowering(self) -> Lowering:
+        """Kernels and memory together."""
+        runtime, model = self._device.runtime, self._device.runtime.trace_model(self._graph)
+        kernels = runtime.kernels(self._graph, self._ask_with_model("trace", model)[1])
+        return Lowering(tuple(kernels), runtime.memory_of(self._ask_with_model("memory", model)[1]))
 
     def resident_bytes(self) -> int:
         """Growth of the worker process by loading and running the model once more."""

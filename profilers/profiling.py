@@ -1,6 +1,8 @@
 """Profiling a device: which kernels it makes of networks, how long each kernel and each whole network takes.
 
-Kernels are taken from whole networks, in context: small and elementwise ones are up to twice as slow in isolation. Whole
+Kernels are taken from whole networks, in context: small and elementwise ones are up to twice as slow in isolation. Their times
+are put in relation to sentinels that ran just before and after (:attr:`devices.Lowering.slowness`): the clock of a machine
+that others use too changes by up to 15 % within seconds, and doing so halves what that adds to them. Whole
 networks are timed in batches that are on the device at the same time, so that they can be interleaved. Both kinds of work
 alternate, and every batch is visited twice, half a profile apart, so that a profile that is cut short is already usable and
 slow drift of the machine is seen.
@@ -14,19 +16,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from devices import Device, ExecutedKernel, Graph, Lowering, Profile, Session, Timing
+from devices import Device, Graph, Profile, Session, Timing
 from devices.errors import DeviceError, DeviceUnavailable, HwnasError, InvalidModel
 from devices.events import Note, OnEvent, Progress, ignore
 from devices.profile import ProfileWriter
 from profilers import sentinels
 from profilers.errors import MeasurementError
 from profilers.measuring import loaded, usual_ms
-from profilers.timing import BLOCK_RUNS, DISTURBED, WARM_UP_RUNS, Deadline, measure
+from profilers.timing import WARM_UP_RUNS, Deadline, measure
 
 BATCH = 20
 VISITS = 2
-LOWERINGS = 3  # at most, of one network, on a disturbed machine
+GLANCE_RUNS = 50, 5  # of the small and the medium sentinel
 
 
 @dataclass(frozen=True)
@@ -129,30 +132,29 @@ class _Work:
         self._on_event = on_event
         self._sentinels = [graph.digest() for graph in sentinels.graphs()]
         self._usual_ms = np.array(usual_ms(writer.profile))
+        self._glance_ms: NDArray[np.float64] | None = None
 
     def lower(self, digest: str) -> None:
-        """Record one network's kernels and memory, as they are when the machine is undisturbed if that comes soon."""
+        """Record one network's kernels and memory, and what the sentinels took just before and after."""
         if digest in self._writer.lowered or digest in self._writer.lost:
             return
         self._learn_usual()
-        tried: list[tuple[float, Sequence[ExecutedKernel]]] = []
+        before = self._glance_ms if self._glance_ms is not None else self._glance()
         try:
-            with self._device.load(self._graphs[digest]) as session:
-                memory = session.memory()
-                while len(tried) < LOWERINGS and all(slow > 1 + DISTURBED for slow, _ in tried):
-                    kernels = session.kernels()
-                    tried.append((self._slowness(), kernels))
+            lowering = self._device.lower(self._graphs[digest])
         except (DeviceError, InvalidModel) as error:
             self._lost(digest, error)
         else:
-            _, kernels = min(tried, key=lambda t: t[0])
-            self._writer.lowering(digest, Lowering(tuple(kernels), memory))
+            after = self._glance_ms = self._glance()
+            around = np.sqrt(before * after)
+            self._writer.lowering(digest, lowering, dict(zip(self._sentinels, around.tolist(), strict=False)))
 
     def time(self, digests: Sequence[str], visit: int) -> None:
         """Record one visit of a batch. If it fails, its halves are tried until the network to blame is alone."""
         wanted = [d for d in digests if d not in self._writer.lost and self._writer.visits[d] <= visit]
         if not wanted:
             return
+        self._glance_ms = None
         try:
             with loaded(self._device, [self._graphs[d] for d in wanted]) as sessions:
                 timings = self._measure(sessions, self._seed + visit)
@@ -179,11 +181,13 @@ class _Work:
         self._writer.timings(dict(zip(digests, timings, strict=True)), dict(zip(self._sentinels, now, strict=True)))
         self._usual_ms = np.minimum(self._usual_ms, [t.latency_ms for t in now])
 
-    def _slowness(self) -> float:
-        """How slow the second sentinel is just now, relative to what is usual."""
-        session, usual = self._beside[1], float(self._usual_ms[1])
-        session.run(WARM_UP_RUNS)
-        return float(np.quantile(session.run(BLOCK_RUNS[0]), 0.1)) * 1e3 / usual
+    def _glance(self) -> NDArray[np.float64]:
+        """A quick look at the sentinels that follow the clock: ``(2,)`` ms of the small and the medium one."""
+        taken = []
+        for session, runs in zip(self._beside[: len(GLANCE_RUNS)], GLANCE_RUNS, strict=True):
+            session.run(WARM_UP_RUNS)
+            taken.append(1e3 * float(np.quantile(session.run(runs), 0.1)))
+        return np.array(taken)
 
     def _lost(self, digest: str, error: HwnasError) -> None:
         if isinstance(error, DeviceUnavailable):

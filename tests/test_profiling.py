@@ -16,7 +16,7 @@ from textwrap import dedent
 import pytest
 
 import devices
-from devices import Device, DeviceInfo, Graph, Lowering, Node, Profile, TensorType
+from devices import Device, DeviceInfo, Graph, Node, Profile, TensorType
 from devices.errors import ProvenanceMismatch
 from devices.events import Note, Progress
 from devices.profile import ProfileWriter, load
@@ -75,6 +75,7 @@ class TestProfile:
         for i in range(6):
             lowering = found.lowerings[small(i).digest()]
             assert {n for k in lowering.kernels for n in k.nodes} == {"conv", "relu"}
+            assert lowering.slowness > 0.5
             assert lowering.memory.weight_bytes >= (4 + i) * 27 * 4
 
     def test_knows_its_noise_and_its_sentinels(self, finished: tuple[Path, Profile]) -> None:
@@ -88,6 +89,17 @@ class TestProfile:
         _, found = finished
         assert list(found.failed) == [refused().digest()]
         assert "NoSuchOperator" in found.failed[refused().digest()]
+
+    def test_times_of_kernels_are_as_when_the_sentinels_are_fastest(self, device: Device, tmp_path: Path) -> None:
+        path, lowering = tmp_path / "p", device.lower(small(0))
+        medium = sentinels.graphs()[1]
+        (timing,) = measure_graphs(device, [medium])
+        with ProfileWriter(path, device.info, {}) as writer:
+            writer.lowering("a", lowering, {medium.digest(): 2 * timing.latency_ms})
+            writer.timings({}, {medium.digest(): timing})
+        found = load(path).lowerings["a"]
+        assert found.slowness == pytest.approx(2)
+        assert [k.seconds for k in found.kernels] == [pytest.approx((k.seconds or 0) / 2) for k in lowering.kernels]
 
     def test_timed_networks_are_visited_twice_with_other_work_between(self, finished: tuple[Path, Profile]) -> None:
         kinds = [u["unit"] for u in units(finished[0])]
@@ -121,7 +133,7 @@ class TestProfile:
             profile(device, [refused()], path=tmp_path / "p")
 
     def test_another_seed_or_device_is_refused(self, device: Device, finished: tuple[Path, Profile]) -> None:
-        with pytest.raises(ProvenanceMismatch, match="settings.seed: found 0, wanted 1"):
+        with pytest.raises(ProvenanceMismatch, match=r"settings\.seed: found 0, wanted 1"):
             profile(device, [small(0)], path=finished[0], seed=1)
         with (
             devices.open("onnxruntime:threads=2") as other,
@@ -201,8 +213,8 @@ class TestFailuresInABatch:
     def test_only_the_network_to_blame_is_lost(self, device: Device, tmp_path: Path) -> None:
         """A network whose kernels are in the file, but which cannot be loaded now, costs itself and not its batch."""
         path, graphs = tmp_path / "p", [small(i) for i in range(4)]
-        with device.load(graphs[0]) as session, ProfileWriter(path, device.info, {"seed": 0}) as writer:
-            writer.lowering(refused().digest(), Lowering(tuple(session.kernels()), session.memory()))
+        with ProfileWriter(path, device.info, {"seed": 0}) as writer:
+            writer.lowering(refused().digest(), device.lower(graphs[0]), {})
         found = profile(device, graphs, timed=[*graphs, refused()], path=path)
         assert set(found.timings) == {g.digest() for g in graphs}
         assert list(found.failed) == [refused().digest()]
