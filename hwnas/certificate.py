@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from devices.device import DeviceInfo
 from devices.errors import ProvenanceMismatch
 from hwnas.atomic import write_text
-from hwnas.budget import Budget
 from hwnas.errors import InvalidData
 
 NAME, FLOAT, INT8 = "certificate.json", "model.onnx", "model.int8.onnx"
@@ -28,13 +27,9 @@ class _Record(BaseModel):
 class Limits(_Record):
     """The budget; None where there is no limit."""
 
-    latency_ms: float | None = None
-    memory_bytes: float | None = None
-    model_bytes: float | None = None
-
-    def budget(self) -> Budget:
-        """As the rest of the package has it."""
-        return Budget(self.latency_ms, self.memory_bytes, self.model_bytes)
+    latency_ms: int | float | None = None
+    memory_bytes: int | float | None = None
+    model_bytes: int | float | None = None
 
 
 class Resize(_Record):

@@ -107,7 +107,7 @@ def test_versions_and_types(trained: Path) -> None:
     assert len(per_channel) >= 31
 
 
-def gate(tmp_path: Path, **attributes: float) -> Path:
+def gate(tmp_path: Path, **attributes: Any) -> Path:
     """A convolution, a HardSigmoid behind it that is used twice, another one behind a sum."""
     nodes = [
         helper.make_node("Relu", ["x"], ["r"], "relu"),
