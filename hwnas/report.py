@@ -108,10 +108,9 @@ class ReportData:
         noise_floor: relative difference of two measurements of the same network, e.g. 0.004.
         kernels: the winner's kernels in the order of execution.
         history: the winner's training.
-        certificate: the object of ``certificate.json`` (design of the file: README, "Command line").
-        deploy_reason: one sentence on why the certificate's ``deploy`` file was chosen.
+        certificate: the content of ``certificate.json``, see :class:`hwnas.certificate.Certificate`.
         config: the resolved configuration, TOML.
-        notes: sentences that the reader must know, e.g. that a measurement was unstable.
+        notes: sentences that the reader must know, beside those of the certificate.
     """
 
     title: str
@@ -125,7 +124,6 @@ class ReportData:
     kernels: tuple[ReportKernel, ...] = ()
     history: ReportHistory | None = None
     certificate: Mapping[str, Any] | None = None
-    deploy_reason: str = ""
     config: str = ""
     notes: tuple[str, ...] = ()
 
@@ -155,7 +153,7 @@ def render(data: ReportData) -> str:
         device=data.device.spec,
         headline=report_text.headline(data),
         lead=report_text.lead(data),
-        notes=data.notes,
+        notes=report_text.notes(data),
         budget=report_sections.budget(data),
         sections=sections,
         colours=COLOURS,

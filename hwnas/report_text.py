@@ -74,9 +74,19 @@ def lead(data: ReportData) -> str:
     sentences = [
         f"Deploy {name}: {size(file['bytes'])} on disk, {size(file['memory_bytes'])} of memory, "
         f"median latency {milliseconds(file['p50_ms'])}{between}, measured on {hardware} in a fresh process.",
-        data.deploy_reason,
+        data.certificate["deploy_reason"],
     ]
     return " ".join(s for s in sentences if s)
+
+
+def notes(data: ReportData) -> list[str]:
+    """What the reader must know before believing the figures."""
+    certificate = data.certificate or {}
+    unstable = [name for name, file in certificate.get("files", {}).items() if not file["stable"]]
+    disturbed = [
+        f"The machine was disturbed while {name} was measured; its figures may not repeat." for name in unstable
+    ]
+    return list(dict.fromkeys([*data.notes, *certificate.get("notes", ()), *disturbed]))
 
 
 def _headline_of_search(data: ReportData) -> str:

@@ -78,7 +78,7 @@ def report_data() -> ReportData:
     fp32 = {
         "sha256": "ab" * 32, "bytes": 871_234, "precision": "fp32", "latency_ms": 0.33, "p50_ms": 0.339, "p95_ms": 0.36,
         "ci95_ms": [0.336, 0.342], "memory_bytes": 1_310_720, "resident_bytes": 9_000_000, "accuracy": 0.9184,
-        "predicted_latency_ms": 0.32, "predicted_p50_ms": 0.331, "within_budget": True,
+        "predicted_latency_ms": 0.32, "predicted_p50_ms": 0.331, "within_budget": True, "stable": True,
     }  # fmt: skip
     int8 = fp32 | {
         "sha256": "cd" * 32, "bytes": 271_234, "precision": "int8", "p50_ms": 0.312, "p95_ms": 0.34, "ci95_ms": [0.309, 0.316],
@@ -97,9 +97,9 @@ def report_data() -> ReportData:
         history=ReportHistory(np.exp(-np.arange(8) / 3), 0.92 - 0.2 * np.exp(-np.arange(8) / 2)),
         certificate={
             "schema": 1, "created": "2026-03-14T09:26:53Z", "budget": {}, "deploy": "model.int8.onnx", "within_budget": True,
+            "deploy_reason": "It is the faster of the two.", "notes": ["One round was repeated."],
             "versions": {"hwnas": "0.1.0"}, "files": {"model.onnx": fp32, "model.int8.onnx": int8},
         },
-        deploy_reason="It is the faster of the two.",
         config='seed = 0\n\n[device]\nspec = "onnxruntime:threads=1"\n',
         notes=("The machine was busy during one round; it was measured again.",),
     )  # fmt: skip

@@ -50,6 +50,12 @@ def test_a_broken_budget_is_said_in_the_headline(report_data: ReportData) -> Non
     assert "upper bound is above the limit" in report_text.headline(close)
 
 
+def test_an_unstable_measurement_is_said(report_data: ReportData) -> None:
+    assert report_text.notes(report_data)[1:] == ["One round was repeated."]
+    page = text_of(render(with_file(report_data, stable=False)))
+    assert "The machine was disturbed while model.int8.onnx was measured; its figures may not repeat." in page
+
+
 def test_slower_int8_is_said() -> None:
     files = {
         "a": {"precision": "fp32", "p50_ms": 0.3, "bytes": 100, "accuracy": 0.9},
@@ -133,7 +139,12 @@ def test_what_comes_from_outside_is_escaped(report_data: ReportData) -> None:
         ),
         config=hostile,
         notes=(hostile,),
-        deploy_reason=hostile,
+        certificate={
+            **(report_data.certificate or {}),
+            "deploy_reason": hostile,
+            "notes": [hostile],
+            "created": hostile,
+        },
     )
     page = render(data)
     assert "<script>alert" not in page

@@ -120,7 +120,12 @@ def test_injected_text_is_inert(browser: webdriver.Chrome, report_data: ReportDa
         kernels=tuple(
             dataclasses.replace(k, kind=hostile, nodes=(hostile,), bound=hostile) for k in report_data.kernels
         ),
-        deploy_reason=hostile,
+        certificate={
+            **(report_data.certificate or {}),
+            "deploy_reason": hostile,
+            "notes": [hostile],
+            "created": hostile,
+        },
         config=hostile,
         notes=(hostile,),
     )
