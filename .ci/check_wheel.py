@@ -16,7 +16,7 @@ PACKAGES = ("devices", "profilers", "predictors", "hwnas")
 ROOT = Path(__file__).parent.parent
 
 PROBE = """
-import importlib, pathlib, sys
+import pathlib, sys
 from importlib.resources import files
 
 import hwnas
@@ -27,8 +27,7 @@ for package in (hwnas, devices, profilers, predictors):
     where = pathlib.Path(package.__file__).resolve()
     assert home in where.parents, f"{package.__name__} was imported from {where}"
     assert (where.parent / "py.typed").is_file(), f"{package.__name__} has no py.typed"
-assert "plotly" in files("hwnas").joinpath("report.html.jinja").read_text(encoding="utf-8")
-importlib.import_module("hwnas.cli").main(["devices", "--json"])
+assert files("hwnas").joinpath("report.html.jinja").is_file()
 """
 
 
@@ -61,8 +60,11 @@ def main(wheel: Path) -> int:
         subprocess.run([*pip, "install", "--no-deps", "--no-index", str(wheel.resolve())], check=True)
         (site,) = home.glob("lib/python*/site-packages")
         (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        probe = subprocess.run([str(python), "-I", "-c", PROBE], cwd=folder, stdout=subprocess.DEVNULL, check=False)
-    if probe.returncode:
+        commands = ([python, "-I", "-c", PROBE], [home / "bin" / "hwnas", "devices", "--json"])
+        works = all(
+            subprocess.run(c, cwd=folder, stdout=subprocess.DEVNULL, check=False).returncode == 0 for c in commands
+        )
+    if not works:
         print(f"{wheel.name}: installed by itself, it does not work")
         return 1
     print(f"{wheel.name}: {', '.join(PACKAGES)} and nothing else; works installed")
