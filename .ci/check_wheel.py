@@ -60,7 +60,10 @@ def main(wheel: Path) -> int:
         subprocess.run([*pip, "install", "--no-deps", "--no-index", str(wheel.resolve())], check=True)
         (site,) = home.glob("lib/python*/site-packages")
         (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        commands = ([python, "-I", "-c", PROBE], [home / "bin" / "hwnas", "devices", "--json"])
+        commands: tuple[list[str | Path], ...] = (
+            [python, "-I", "-c", PROBE],
+            [home / "bin" / "hwnas", "devices", "--json"],
+        )
         works = all(
             subprocess.run(c, cwd=folder, stdout=subprocess.DEVNULL, check=False).returncode == 0 for c in commands
         )
