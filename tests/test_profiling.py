@@ -143,11 +143,11 @@ class TestProfile:
 
 
 class TestResume:
-    def test_goes_on_after_every_unit(self, device: Device, finished: tuple[Path, Profile], tmp_path: Path) -> None:
-        """Cut the file after each unit, and in the middle of one: what is left is kept, the rest is measured."""
+    def test_goes_on_after_the_last_whole_unit(self, device: Device, finished: tuple[Path, Profile], tmp_path: Path) -> None:
+        """Cut the file in the middle of a unit: what is left is kept, the rest is measured."""
         whole = finished[0].read_bytes().splitlines(keepends=True)
         graphs = [small(i) for i in range(6)]
-        for cut in range(1, len(whole)):
+        for cut in range(1, len(whole), 3):
             path = tmp_path / f"{cut}"
             path.write_bytes(b"".join(whole[:cut]) + whole[cut][: len(whole[cut]) // 2])
             found = profile(device, [*graphs, refused()], timed=graphs[:2], path=path)
