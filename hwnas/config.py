@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from devices.plugins import did_you_mean
 from hwnas.errors import InvalidConfig
+from hwnas.train_settings import TrainSettings
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -44,10 +43,11 @@ class DeviceSection(_Section):
 
 
 class TaskSection(_Section):
-    """The data set; ``path`` is for tasks that read a file or folder."""
+    """The data set; ``path`` is for tasks that read a file or folder, ``flip`` says whether a mirrored image keeps its class."""
 
     name: str = "digits"
     path: Path | None = Field(default=None, strict=False)
+    flip: bool | None = None
 
 
 class SpaceSection(_PluginSection):
@@ -105,6 +105,7 @@ class Config(_Section):
     budget: BudgetSection
     search: SearchSection = SearchSection()
     accuracy: AccuracySection = AccuracySection()
+    train: TrainSettings = TrainSettings()
     quantize: QuantizeSection = QuantizeSection()
 
     def to_toml(self) -> str:
@@ -143,21 +144,6 @@ def load(path: str | Path) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         raise _explained(error, file, text) from None
-
-
-def check_settings(section: str, settings: Mapping[str, Any], plugin: Callable[..., Any]) -> None:
-    """Refuse settings that ``plugin`` does not take as keywords.
-
-    Raises:
-        InvalidConfig: names the section, the key and the nearest match.
-    """
-    known = [p.name for p in inspect.signature(plugin).parameters.values() if p.default is not p.empty]
-    for key in settings:
-        if key not in known:
-            raise InvalidConfig(
-                f"Unknown key {key!r} in [{section}]{did_you_mean(key, known)}",
-                hint=f"[{section}] takes besides its common keys: {', '.join(known) or 'nothing'}.",
-            )
 
 
 def _explained(error: ValidationError, file: Path, text: str) -> InvalidConfig:

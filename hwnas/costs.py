@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, final
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,14 @@ class Costs:
     upper_ms: Floats
     memory_bytes: Floats
     model_bytes: Floats
+
+    def __getitem__(self, index: Any) -> Costs:
+        """The rows that a slice, a mask or an array of positions selects."""
+        return Costs(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    def followed_by(self, more: Costs) -> Costs:
+        """These, then ``more``."""
+        return Costs(*(np.concatenate([getattr(self, f.name), getattr(more, f.name)]) for f in fields(self)))
 
 
 class CostModel(Protocol):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _FIRST_BATCH = 256
 _LARGEST_BATCH = 16_384
+_BATCHES = 6
 _REPAIRED = 32
 
 
@@ -44,16 +45,16 @@ class Problem:
         """Up to ``n`` networks that :meth:`admit` lets pass, drawn at random.
 
         The number of tries is bounded: fewer than ``n`` come back where hardly any are left, none where the space is exhausted.
-        Where chance alone finds nothing, the nearest of what it drew are repaired.
+        Where chance alone finds too few, the nearest of what it drew are repaired.
         """
-        found = self.space.sample(rng, 0)
-        size = max(_FIRST_BATCH, n)
-        while len(found) < n and size <= max(_LARGEST_BATCH, n):
-            drawn = self.space.sample(rng, size)
+        found = drawn = self.space.sample(rng, 0)
+        for batch in range(_BATCHES):
+            if len(found) >= n:
+                break
+            drawn = self.space.sample(rng, max(n, min(_FIRST_BATCH * 4**batch, _LARGEST_BATCH)))
             found = self.admit(np.concatenate([found, drawn]), seen)
-            if not len(found):
-                found = self.admit(self.repair(self._nearest(drawn, _REPAIRED)), seen)
-            size *= 4
+        if len(found) < n:
+            found = self.admit(np.concatenate([found, self.repair(self._nearest(drawn, _REPAIRED))]), seen)
         return found[:n]
 
     def repair(self, genotypes: Genotypes) -> Genotypes:
@@ -109,8 +110,10 @@ class Problem:
         return {name: limit for name, limit in asdict(self.budget).items() if limit is not None}
 
     def _nearest(self, genotypes: Genotypes, n: int) -> Genotypes:
+        """The ``n`` that are over the budget by the least."""
         excess = self.budget.excess(self.costs.costs(genotypes))
-        return genotypes[np.argsort(excess, kind="stable")[:n]]
+        over = np.flatnonzero(excess > 0)
+        return genotypes[over[np.argsort(excess[over], kind="stable")[:n]]]
 
 
 def keys(genotypes: Genotypes) -> list[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -86,24 +86,25 @@ def search(
     while len(told) < target and len(asked := searcher.ask(min(generation, target - len(told)))):
         if len(problem.admit(asked, set(keys(told.genotypes)))) < len(asked):
             raise SearchError(f"searcher {type(searcher).__name__} proposed a network that is over budget or not new.")
-        if recorded:
-            accuracies = _replayed(recorded.pop(0), asked)
-        else:
-            accuracies = accuracy.accuracy(asked)
-            journal.append(_unit(attempt, asked, accuracies))
+        unit = recorded.pop(0) if recorded else None
+        accuracies = accuracy.accuracy(asked) if unit is None else _replayed(unit, asked)
         results = Candidates(asked, accuracies, accuracy.source, problem.costs.costs(asked))
+        if unit is None:
+            journal.append(_unit(attempt, results))
         searcher.tell(results)
         told = told.followed_by(results)
         on_event(Progress("search", len(told) - first, evaluations, f"best {told.accuracy.max():.2%}"))
     return Result(told, told.best())
 
 
-def _unit(attempt: int, asked: Genotypes, accuracies: NDArray[np.float64]) -> dict[str, Any]:
+def _unit(attempt: int, results: Candidates) -> dict[str, Any]:
     return {
         "unit": "generation",
         "attempt": attempt,
-        "genotypes": asked.tolist(),
-        "accuracy": accuracies.tolist(),
+        "genotypes": results.genotypes.tolist(),
+        "accuracy": results.accuracy.tolist(),
+        "accuracy_source": results.accuracy_source,
+        "costs": {name: values.tolist() for name, values in asdict(results.costs).items()},
     }
 
 

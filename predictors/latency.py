@@ -50,6 +50,9 @@ class LatencyPredictor:
 
     Args:
         seed: for the trees' subsampling and for the folds of the calibration.
+
+    Attributes:
+        held_out_ms_: by digest, ``latency_ms`` of the profile's timed networks as predicted without them.
     """
 
     def __init__(self, *, seed: int = 0) -> None:
@@ -82,6 +85,7 @@ class LatencyPredictor:
                 profile, [d for d in profile.lowerings if d not in out], [d for d in timed if d not in out], self.seed
             )
             held_out[fold == f] = _predict(*models, executions([profile.lowerings[d] for d in out]))[1]
+        self.held_out_ms_ = dict(zip(timed, (held_out * 1e3).tolist(), strict=True))
         timings = [profile.timings[d] for d in timed]
         self.calibration_ = Calibration.fit(
             held_out * 1e3, np.array([t.latency_ms for t in timings]), np.array([t.p50_ms for t in timings])
@@ -166,6 +170,7 @@ class LatencyPredictor:
             "kernel_model": self.kernel_model_.to_json(),
             "correction": self.correction_.to_json(),
             "calibration": self.calibration_.to_json(),
+            "held_out_ms": self.held_out_ms_,
         }
         path = Path(path)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -198,6 +203,7 @@ class LatencyPredictor:
         self.kernel_model_ = KernelModel.from_json(value["kernel_model"])
         self.correction_ = Correction.from_json(value["correction"])
         self.calibration_ = Calibration.from_json(value["calibration"])
+        self.held_out_ms_ = dict(value["held_out_ms"])
         return self
 
 

@@ -1,0 +1,101 @@
+"""What a command answers, for programs and for people, and the options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object on standard output; progress stays on standard error.")
+]
+DeviceSpec = Annotated[str, typer.Option("--device", help="Device, e.g. onnxruntime:threads=1.")]
+Models = Annotated[list[Path], typer.Argument(help="ONNX files.", show_default=False)]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="NAME=1x3x224x224", help="Shape of an input that the file leaves open."),
+]
+
+NOT_WITHIN_BUDGET = 3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The JSON object, what a person sees instead, and the exit status."""
+
+    value: Mapping[str, Any]
+    shown: Sequence[RenderableType] = field(default=())
+    status: int = 0
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> RenderableType:
+    """Rows of text and numbers; the first column is left-aligned, the others right."""
+    from rich.table import Table
+
+    made = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        made.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*(_cell(value) for value in row))
+    return made
+
+
+def shapes(inputs: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+    """Parsed ``NAME=1x3x224x224`` options.
+
+    Raises:
+        ValueError: one is not written like that.
+    """
+    parsed = {}
+    for text in inputs or ():
+        name, _, shape = text.rpartition("=")
+        sizes = shape.split("x")
+        if not name or not all(size.isascii() and size.isdigit() and int(size) > 0 for size in sizes):
+            raise ValueError(f"--input is written NAME=1x3x224x224, got {text!r}")
+        parsed[name] = tuple(int(size) for size in sizes)
+    return parsed
+
+
+def seconds(text: str | None) -> float | None:
+    """A duration: ``90``, ``90s`` or ``2m``.
+
+    Raises:
+        ValueError: not positive, or not written like that.
+    """
+    if text is None:
+        return None
+    unit = {"s": 1.0, "m": 60.0}.get(text[-1:], 1.0)
+    try:
+        value = float(text.rstrip("sm")) * unit
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ValueError(f"a time limit is written 90, 90s or 2m, got {text!r}")
+    return value
+
+
+def milliseconds(value: float | None) -> str:
+    """Three significant digits with their unit."""
+    return "–" if value is None else f"{value:.3g} ms"
+
+
+def kibibytes(value: float | None) -> str:
+    """Whole KiB, or MiB with two digits."""
+    if value is None:
+        return "–"
+    return f"{value / 1024:.0f} KiB" if value < 1 << 20 else f"{value / (1 << 20):.2f} MiB"
+
+
+def percent(value: float | None) -> str:
+    """A fraction as per cent."""
+    return "–" if value is None else f"{value:.2%}"
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

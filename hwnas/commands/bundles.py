@@ -1,0 +1,79 @@
+"""``hwnas certify``, ``report`` and ``compare``: what was made, looked at again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hwnas.commands.answer import NOT_WITHIN_BUDGET, Answer, Json, kibibytes, milliseconds, percent, table
+
+Runs = Annotated[list[Path], typer.Argument(help="Folders of runs.", show_default=False)]
+
+
+def certify(
+    bundle: Annotated[Path, typer.Argument(help="A run's bundle folder: RUN/bundle.", show_default=False)],
+    device: Annotated[str | None, typer.Option(help="Another device than the certificate's.")] = None,
+    task: Annotated[str | None, typer.Option(help="Classify this task's images again, e.g. digits.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The task's file or folder, where it needs one.")] = None,
+    seed: Annotated[int, typer.Option(help="The run's seed: it decided which images are validation images.")] = 0,
+    json: Json = False,
+) -> Answer:
+    """Measure a bundle again, from the bundle alone, and issue its certificate anew.
+
+    Without `--task` the accuracies are those of the former certificate, and a note says so.
+
+    Example: `hwnas certify runs/digits/bundle --device onnxruntime:threads=2 --task digits`
+    """
+    from hwnas import progress, tasks
+    from hwnas.certify import certify_again
+    from hwnas.commands.runs import certificate_shown
+
+    with progress.shown() as on_event:
+        opened = None if task is None else tasks.open(task, path=data, seed=seed, on_event=on_event)
+        certificate = certify_again(bundle, device=device, task=opened, seed=seed, on_event=on_event)
+    status = 0 if certificate.within_budget else NOT_WITHIN_BUDGET
+    return Answer(certificate.to_json(), certificate_shown(certificate), status)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)], json: Json = False
+) -> Answer:
+    """Write the report of a run anew, as far as the run went.
+
+    Example: `hwnas report runs/digits`
+    """
+    from hwnas.report_data import write_report
+
+    page = write_report(run)
+    return Answer({"report": str(page)}, [f"Report: {page}"])
+
+
+def compare(runs: Runs, json: Json = False) -> Answer:
+    """Runs side by side: budget, the network's cost and accuracy, the file to deploy.
+
+    Example: `hwnas compare runs/seed0 runs/seed1`
+    """
+    from hwnas.report_data import summary
+
+    found = [summary(run) for run in runs]
+    return Answer({"runs": found}, [table(_COLUMNS, [_row(value) for value in found])])
+
+
+_COLUMNS = ("run", "task", "evaluated", "budget", "deploy", "p50", "memory", "size", "test accuracy", "within budget")
+
+
+def _row(value: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        value["run"],
+        value["task"],
+        value["evaluated"],
+        milliseconds(value["budget"]["latency_ms"]),
+        value["deploy"] or "–",
+        milliseconds(value["p50_ms"]),
+        kibibytes(value["memory_bytes"]),
+        kibibytes(value["model_bytes"]),
+        percent(value["accuracy"]),
+        {True: "yes", False: "no", None: "–"}[value["within_budget"]],
+    )

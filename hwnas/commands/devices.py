@@ -1,0 +1,169 @@
+"""``hwnas devices``, ``measure`` and ``profile``: what runs here, and how fast."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwnas.commands.answer import (
+    Answer,
+    DeviceSpec,
+    Inputs,
+    Json,
+    Models,
+    kibibytes,
+    milliseconds,
+    percent,
+    seconds,
+    shapes,
+    table,
+)
+
+if TYPE_CHECKING:
+    from hwnas.space import SearchSpace
+
+
+def devices(json: Json = False) -> Answer:
+    """What can run here, and for the rest why not and what to install.
+
+    Example: `hwnas devices --json`
+    """
+    import devices as package
+
+    found = package.describe()
+    rows = [(d.spec, d.unavailable or "ready", ", ".join(f"{k}: {v}" for k, v in d.settings.items())) for d in found]
+    return Answer(
+        {"devices": [asdict(d) | {"available": not d.unavailable} for d in found]},
+        [table(("device", "status", "settings"), rows)],
+    )
+
+
+def measure(
+    models: Models,
+    device: DeviceSpec = "onnxruntime:threads=1",
+    input: Inputs = None,  # noqa: A002 - the option's name
+    json: Json = False,
+) -> Answer:
+    """Measure ONNX files on a device: interleaved rounds beside sentinel networks, then memory.
+
+    Example: `hwnas measure model.onnx --device onnxruntime:threads=2 --input image=1x3x224x224`
+    """
+    import devices as package
+    import profilers
+    from hwnas import progress
+
+    with progress.shown() as on_event, package.open(device) as opened:
+        graphs = [package.load_onnx(path, shapes(input)) for path in models]
+        timings = profilers.measure_graphs(opened, graphs, on_event=on_event)
+        memories = []
+        for graph in graphs:
+            with opened.load(graph) as session:
+                memories.append(session.memory())
+        resident = [package.resident_bytes(device, graph) for graph in graphs]
+        spec = opened.info.spec
+    results: list[dict[str, Any]] = [
+        {
+            "path": str(path),
+            "latency_ms": timing.latency_ms,
+            "p50_ms": timing.p50_ms,
+            "p95_ms": timing.p95_ms,
+            "ci95_ms": [timing.p50_low_ms, timing.p50_high_ms],
+            "memory_bytes": memory.memory_bytes,
+            "memory_source": memory.source,
+            "resident_bytes": grown,
+            "stable": timing.stable,
+        }
+        for path, timing, memory, grown in zip(models, timings, memories, resident, strict=True)
+    ]
+    rows = [
+        (
+            r["path"],
+            milliseconds(r["latency_ms"]),
+            milliseconds(r["p50_ms"]),
+            milliseconds(r["p95_ms"]),
+            kibibytes(r["memory_bytes"]),
+            "yes" if r["stable"] else "no",
+        )
+        for r in results
+    ]
+    return Answer(
+        {"device": spec, "models": results},
+        [table(("model", "latency", "p50", "p95", "memory", "stable"), rows, title=spec)],
+    )
+
+
+def profile(
+    out: Annotated[Path, typer.Option("--out", help="The profile file; what it already has is not measured again.")],
+    device: DeviceSpec = "onnxruntime:threads=1",
+    space: Annotated[str | None, typer.Option("--space", help="Cover this search space.")] = None,
+    input_shape: Annotated[str, typer.Option(help="One example of the space, channels first.")] = "1x28x28",
+    classes: Annotated[int, typer.Option(help="Number of classes of the space.", min=2)] = 10,
+    for_: Annotated[list[Path] | None, typer.Option("--for", help="Cover the kernels of this ONNX file.")] = None,
+    time_limit: Annotated[str | None, typer.Option(metavar="60s", help="Begin nothing new after this time.")] = None,
+    seed: Annotated[int, typer.Option(help="Which networks are timed, and in which order.", min=0)] = 0,
+    check: Annotated[bool, typer.Option("--check", help="Only see whether the profile still holds.")] = False,
+    json: Json = False,
+) -> Answer:
+    """Profile a device once; ends by fitting the predictor beside the profile. A killed profile goes on where it stopped.
+
+    Examples: `hwnas profile --device onnxruntime:threads=1 --space mobile --input-shape 3x32x32 --out cpu.profile.jsonl
+    --time-limit 90s` · `hwnas profile --for model.onnx --out cpu.profile.jsonl` · `hwnas profile --out cpu.profile.jsonl --check`
+    """
+    import devices as package
+    import predictors
+    from hwnas import profiles, progress
+
+    limit = seconds(time_limit)
+    if check:
+        return _check(out, device)
+    if space is None and not for_:
+        raise ValueError("say what the profile is for: --space NAME or --for MODEL.onnx")
+    with progress.shown() as on_event, package.open(device) as opened:
+        graphs = [package.load_onnx(path) for path in for_ or ()]
+        covered = None if space is None else _space(space, input_shape, classes)
+        made = profiles.make(
+            opened, out, space=covered, models=graphs, seed=seed, time_limit_s=limit, on_event=on_event
+        )
+    predictors.load_or_fit(out, seed=seed)
+    value = {
+        "profile": str(out),
+        "predictor": str(predictors.predictor_path(out)),
+        "device": made.info.to_json(),
+        "networks": len(made.lowerings),
+        "timed": len(made.timings),
+        "failed": dict(made.failed),
+        "noise_floor": made.noise_floor,
+    }
+    rows = [
+        ("networks", len(made.lowerings)),
+        ("timed whole", len(made.timings)),
+        ("failed", len(made.failed)),
+        ("noise floor", percent(made.noise_floor)),
+    ]
+    return Answer(value, [table((made.info.spec, str(out)), rows)])
+
+
+def _check(path: Path, spec: str) -> Answer:
+    import devices as package
+    import profilers
+    from devices import profile as files
+
+    with package.open(spec) as opened:
+        found = profilers.check(opened, files.load(path))
+    word = "holds" if found.holds else "no longer holds: profile again into another file"
+    rows = [(digest, percent(drift)) for digest, drift in found.drift.items()]
+    return Answer(
+        {"profile": str(path), "holds": found.holds, "drift": dict(found.drift)},
+        [table(("sentinel", "drift"), rows), f"The profile {word}."],
+        status=0 if found.holds else 1,
+    )
+
+
+def _space(name: str, input_shape: str, classes: int) -> SearchSpace:
+    import hwnas.spaces
+
+    channels, height, width = shapes([f"input={input_shape}"])["input"]
+    return hwnas.spaces.open(name, (channels, height, width), classes)

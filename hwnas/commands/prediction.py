@@ -1,0 +1,72 @@
+"""``hwnas predict``: latency and memory of models from a profile."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwnas.commands.answer import Answer, Inputs, Json, Models, kibibytes, milliseconds, percent, shapes, table
+
+if TYPE_CHECKING:
+    from predictors import Estimates
+
+
+def predict(
+    models: Models,
+    profile: Annotated[Path, typer.Option("--profile", help="A profile file that hwnas profile wrote.")],
+    input: Inputs = None,  # noqa: A002 - the option's name
+    json: Json = False,
+) -> Answer:
+    """Latency with its interval, memory, and a table of the kernels, from a profile.
+
+    Example: `hwnas predict model.onnx --profile cpu.profile.jsonl --input image=1x3x224x224`
+    """
+    import devices
+    import predictors
+    from devices.profile import load
+    from hwnas import profiles, progress
+
+    graphs = [devices.load_onnx(path, shapes(input)) for path in models]
+    predictor = predictors.load_or_fit(profile)
+    with progress.shown() as on_event, profiles.device_of(load(profile), on_event) as device:
+        estimates = predictor.predict(graphs, device)
+    found = [_value(path, estimates, i) for i, path in enumerate(models)]
+    return Answer({"models": found}, [part for value in found for part in _tables(value)])
+
+
+def _value(path: Path, estimates: Estimates, i: int) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "latency_ms": float(estimates.latency_ms[i]),
+        "p50_ms": float(estimates.p50_ms[i]),
+        "lower_ms": float(estimates.lower_ms[i]),
+        "upper_ms": float(estimates.upper_ms[i]),
+        "p50_upper_ms": float(estimates.p50_upper_ms[i]),
+        "memory_bytes": estimates.memory[i].memory_bytes,
+        "memory_source": estimates.memory[i].source,
+        "lowering": estimates.lowering[i],
+        "unprofiled": sorted({k.kind for k in estimates.kernels[i] if not k.profiled}),
+        "kernels": [asdict(kernel) for kernel in estimates.kernels[i]],
+    }
+
+
+def _tables(value: dict[str, Any]) -> list[Any]:
+    rows = [
+        (k["kind"], ", ".join(k["nodes"]) or "–", milliseconds(k["latency_ms"]), k["bound"])
+        for k in sorted(value["kernels"], key=lambda k: -k["latency_ms"])
+    ]
+    summary = (
+        f"latency {milliseconds(value['latency_ms'])} ({milliseconds(value['lower_ms'])} to "
+        f"{milliseconds(value['upper_ms'])}), p50 {milliseconds(value['p50_ms'])}, memory {kibibytes(value['memory_bytes'])}"
+    )
+    parts: list[Any] = [table(("kernel", "nodes", "latency", "bound"), rows, title=value["path"]), summary]
+    if value["unprofiled"]:
+        share = sum(k["latency_ms"] for k in value["kernels"] if not k["profiled"]) / value["latency_ms"]
+        parts.append(
+            f"Not in the profile, so estimated from their size alone ({percent(share)} of the time): "
+            + ", ".join(value["unprofiled"])
+        )
+    return parts

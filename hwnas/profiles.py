@@ -1,0 +1,64 @@
+"""Profiles made for a search space or for models, and the device that a profile is of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import devices
+import profilers
+from devices.errors import DeviceUnavailable, ProvenanceMismatch
+from devices.events import Note, OnEvent, ignore
+
+if TYPE_CHECKING:
+    from devices import Device, Graph, Profile
+    from hwnas.space import SearchSpace
+
+TIMED = 80
+
+
+def make(
+    device: Device,
+    path: str | os.PathLike[str],
+    *,
+    space: SearchSpace | None = None,
+    models: Sequence[Graph] = (),
+    seed: int = 0,
+    time_limit_s: float | None = None,
+    on_event: OnEvent = ignore,
+) -> Profile:
+    """Profile what a space is made of, and whole networks drawn from it, and models; see :func:`profilers.profile`."""
+    from hwnas.costs import cover
+
+    covered: list[Graph] = []
+    timed = list(models)
+    if space is not None:
+        covered = [space.graph(g) for g in cover(space, seed)]
+        drawn = space.sample(np.random.default_rng(seed), TIMED)
+        timed += [space.graph(g) for g in (space.largest(), *drawn)]
+    return profilers.profile(
+        device, covered, timed=timed, path=path, seed=seed, time_limit_s=time_limit_s, on_event=on_event
+    )
+
+
+@contextmanager
+def device_of(profile: Profile, on_event: OnEvent = ignore) -> Iterator[Device | None]:
+    """The device that a profile is of, to be asked for kernels; None, and a note that says why, where it is not here."""
+    try:
+        device = devices.open(profile.info.spec)
+    except DeviceUnavailable as error:
+        on_event(Note(f"Kernels come from the profile alone: {error.message}"))
+        yield None
+        return
+    with device:
+        try:
+            device.info.require_same(profile.info, what="the profile")
+        except ProvenanceMismatch as error:
+            on_event(Note(f"Kernels come from the profile alone: {error.message}"))
+            yield None
+            return
+        yield device

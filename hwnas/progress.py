@@ -1,0 +1,39 @@
+"""Shows progress events on standard error: one bar per stage with the time left, and notes as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from devices.events import Note, OnEvent, Progress
+
+
+@contextmanager
+def shown() -> Iterator[OnEvent]:
+    """A callback that shows what it is told, until the context ends."""
+    console = Console(stderr=True, highlight=False)
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )
+    stages: dict[str, TaskID] = {}
+    with Bars(*columns, console=console, expand=True) as bars:
+
+        def on_event(event: Progress | Note) -> None:
+            if isinstance(event, Note):
+                bars.console.print(event.message, markup=False)
+                return
+            if event.stage not in stages or bars.tasks[stages[event.stage]].finished:
+                stages[event.stage] = bars.add_task(event.stage, total=event.total, detail="")
+            bars.update(stages[event.stage], completed=event.done, total=event.total, detail=event.detail)
+
+        yield on_event

@@ -1,0 +1,187 @@
+"""A run's folder as the records that its report shows, and as one line of a comparison."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from devices import DeviceInfo
+from devices import journal as journals
+from devices import profile as profile_files
+from hwnas import certificate as certificates
+from hwnas.atomic import write_text
+from hwnas.budget import Budget
+from hwnas.candidates import Candidates
+from hwnas.costs import Costs
+from hwnas.errors import InvalidData
+from hwnas.finalist import corrections
+from hwnas.report import Check, ReportCandidates, ReportData, ReportHistory, ReportKernel, render
+
+Unit = Mapping[str, Any]
+
+
+def write_report(run: str | os.PathLike[str]) -> Path:
+    """Write ``report.html`` of a run, as far as the run went; its path.
+
+    Raises:
+        InvalidData: the folder holds no run that has searched.
+    """
+    page = Path(run) / "report.html"
+    write_text(page, render(report_data(run)))
+    return page
+
+
+def report_data(run: str | os.PathLike[str]) -> ReportData:
+    """What a run's files say.
+
+    Raises:
+        InvalidData: the folder holds no run that has searched.
+        JournalDamaged: a line of its journal cannot be read.
+    """
+    folder = Path(run)
+    header, units = _read(folder)
+    chosen, trained, certified = (_last(units, name) for name in ("chosen", "trained", "certified"))
+    budget = Budget(**_required(units, "budget", folder)["budget"])
+    certificate = certificates.read(folder / "bundle") if certified else None
+    measured = [unit for unit in units if unit["unit"] == "measured"]
+    noise_floor, checks = _checks(Path(_required(units, "profile", folder)["path"]))
+    if certificate is not None:
+        checks += [
+            Check(name, f.predicted_p50_ms, f.p50_ms, "exported")
+            for name, f in certificate.files.items()
+            if f.predicted_p50_ms is not None
+        ]
+    return ReportData(
+        title=folder.resolve().name,
+        task=header["config"]["task"]["name"],
+        device=DeviceInfo.from_json(header["device"]),
+        budget=budget,
+        candidates=_candidates(units, budget, measured, chosen, folder),
+        choices=chosen["genes"] if chosen else None,
+        checks=tuple(checks),
+        noise_floor=noise_floor,
+        kernels=tuple(
+            ReportKernel(k["kind"], tuple(k["nodes"]), k["latency_ms"], k["bound"])
+            for k in (certified["kernels"] if certified else ())
+        ),
+        history=_history(trained) if trained else None,
+        certificate=None if certificate is None else certificate.to_json(),
+        config=(folder / "config.toml").read_text(encoding="utf-8"),
+        notes=tuple(_over_budget(unit) for unit in measured if unit["excess"] > 0),
+    )
+
+
+def summary(run: str | os.PathLike[str]) -> dict[str, Any]:
+    """One run in a comparison: JSON-able; None for what it has not reached.
+
+    Raises:
+        InvalidData: the folder holds no run.
+    """
+    folder = Path(run)
+    header, units = _read(folder)
+    budget, chosen = _last(units, "budget"), _last(units, "chosen")
+    certificate = certificates.read(folder / "bundle") if _last(units, "certified") else None
+    file = None if certificate is None else certificate.files[certificate.deploy]
+    return {
+        "run": str(run),
+        "task": header["config"]["task"]["name"],
+        "device": header["device"]["spec"],
+        "seed": header["config"]["seed"],
+        "searcher": header["config"]["search"]["searcher"],
+        "evaluated": sum(len(unit["accuracy"]) for unit in units if unit["unit"] == "generation"),
+        "budget": budget["budget"] if budget else {"latency_ms": None, "memory_bytes": None, "model_bytes": None},
+        "genotype": chosen["genotype"] if chosen else None,
+        "deploy": certificate.deploy if certificate else None,
+        "p50_ms": file.p50_ms if file else None,
+        "memory_bytes": file.memory_bytes if file else None,
+        "model_bytes": file.bytes if file else None,
+        "accuracy": file.accuracy if file else None,
+        "within_budget": certificate.within_budget if certificate else None,
+    }
+
+
+def _read(folder: Path) -> tuple[Unit, Sequence[Unit]]:
+    path = folder / "journal.jsonl"
+    if not path.is_file():
+        raise InvalidData(f"{folder} holds no run: there is no {path.name}.", hint="Give the folder that was --out.")
+    return journals.read(path)
+
+
+def _last(units: Sequence[Unit], name: str) -> Unit | None:
+    return next((unit for unit in reversed(units) if unit["unit"] == name), None)
+
+
+def _required(units: Sequence[Unit], name: str, folder: Path) -> Unit:
+    unit = _last(units, name)
+    if unit is None:
+        raise InvalidData(
+            f"The run in {folder} has not searched yet.", hint="Go on with it: hwnas run CONFIG --out RUN"
+        )
+    return unit
+
+
+def _candidates(
+    units: Sequence[Unit], budget: Budget, measured: Sequence[Unit], chosen: Unit | None, folder: Path
+) -> ReportCandidates:
+    """All networks that were evaluated; costs, and with them feasibility, as the last measurement corrected them."""
+    generations = [unit for unit in units if unit["unit"] == "generation"]
+    if not generations:
+        _required(units, "generation", folder)
+    factors = corrections(measured)
+    whole: Candidates | None = None
+    for unit in generations:
+        costs = Costs(**{name: np.array(values) for name, values in unit["costs"].items()})
+        for factor in factors[unit["attempt"] :]:
+            costs = factor.applied(costs)
+        genotypes = np.array(unit["genotypes"], np.int64)
+        part = Candidates(genotypes, np.array(unit["accuracy"]), unit["accuracy_source"], costs)
+        whole = part if whole is None else whole.followed_by(part)
+    assert whole is not None
+    feasible = budget.feasible(whole.costs)
+    positions = np.flatnonzero(feasible)
+    winner = None
+    if chosen is not None:
+        winner = int(np.flatnonzero((whole.genotypes == np.array(chosen["genotype"])).all(axis=1))[0])
+    return ReportCandidates(
+        whole.costs.p50_ms,
+        whole.accuracy,
+        feasible,
+        np.repeat(np.arange(len(generations)), [len(unit["accuracy"]) for unit in generations]),
+        whole.accuracy_source,
+        tuple(positions[whole[positions].front()].tolist()),
+        winner,
+    )
+
+
+def _checks(profile_path: Path) -> tuple[float | None, list[Check]]:
+    """Noise floor, and the profile's timed networks as they were predicted without them; nothing where the profile is gone."""
+    import predictors
+
+    if not profile_path.exists():
+        return None, []
+    profile = profile_files.load(profile_path)
+    predictor = predictors.load_or_fit(profile_path)
+    p50 = predictor.calibration_.p50
+    checks = [
+        Check(digest[:8], predicted * p50, profile.timings[digest].p50_ms, "validation")
+        for digest, predicted in predictor.held_out_ms_.items()
+    ]
+    return profile.noise_floor, checks
+
+
+def _history(trained: Unit) -> ReportHistory:
+    loss = np.array([epoch["loss"] for epoch in trained["history"]])
+    validation = np.full(len(loss), np.nan)
+    validation[-1] = trained["validation_accuracy"]
+    return ReportHistory(loss, validation)
+
+
+def _over_budget(unit: Unit) -> str:
+    return (
+        f"A candidate, measured before it was trained, was {unit['excess']:.1%} over the budget; "
+        "the predicted costs were corrected by that measurement."
+    )

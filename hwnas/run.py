@@ -1,0 +1,185 @@
+"""The whole job: from a device and a data set to a certified network. The same call again goes on where the last one stopped.
+
+A run's folder holds ``config.toml`` (resolved), ``journal.jsonl``, ``report.html``, ``bundle/`` (what is shipped), the device's
+profile unless the configuration names another place for it, and in ``work/`` the checkpoints that make resuming exact.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import devices
+import predictors
+from devices import profile as profile_files
+from devices.errors import ProvenanceMismatch
+from devices.events import OnEvent, ignore
+from devices.journal import Journal
+from devices.versions import versions
+from hwnas import accuracy, finalist, profiles, searchers, spaces, tasks
+from hwnas.atomic import write_text
+from hwnas.budget import Budget
+from hwnas.certificate import Certificate, sha256
+from hwnas.costs import compile_costs
+from hwnas.delivery import Delivery
+from hwnas.problem import Problem
+from hwnas.report_data import write_report
+from hwnas.steps import Steps
+
+if TYPE_CHECKING:
+    from devices import Device, Profile
+    from hwnas.config import Config
+    from hwnas.costs import CostModel
+    from hwnas.space import SearchSpace
+    from hwnas.task import Task
+
+Step = Literal["search", "train", "export", "certify", "report"]
+SCHEMA = 1
+_VERSIONS = ("hwnas", "numpy", "onnx", "onnxruntime", "scipy", "torch", "xgboost")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run has found, as far as it went.
+
+    Attributes:
+        folder: the run's.
+        budget: its limits, absolute.
+        genotype, genes: the network's.
+        accuracy: what the search took its accuracy for.
+        predicted, measured: its costs before the training, by the names of :class:`hwnas.costs.Costs`.
+        within_budget: what the certificate says; before there is one, what the measurement before the training said.
+        certificate: the one in ``bundle/``, or None.
+        report: path of the page, or None.
+    """
+
+    folder: Path
+    budget: Budget
+    genotype: tuple[int, ...]
+    genes: Mapping[str, Any]
+    accuracy: float
+    predicted: Mapping[str, float]
+    measured: Mapping[str, float]
+    within_budget: bool
+    certificate: Certificate | None = None
+    report: Path | None = None
+
+
+def run(
+    config: Config, out: str | os.PathLike[str], *, until: Step = "report", on_event: OnEvent = ignore
+) -> RunResult:
+    """Do the job, up to and including the step ``until``.
+
+    Raises:
+        InfeasibleBudget: no network of the space meets the budget; nothing was trained.
+        ProvenanceMismatch: the folder holds a run of another configuration, device, version or profile.
+        HwnasError: what went wrong, and what to do; nothing finished is lost.
+    """
+    folder, wanted = Path(out), get_args(Step).index(until)
+    searchers.check(config.search.searcher, config.search.settings)
+    accuracy.check(config.accuracy.model, config.accuracy.settings)
+    task = tasks.open(
+        config.task.name, path=config.task.path, flip=config.task.flip, seed=config.seed, on_event=on_event
+    )
+    space = spaces.open(config.space.name, task.input_shape, len(task.classes), **config.space.settings)
+    for part in (folder / "work", folder / "bundle"):
+        part.mkdir(parents=True, exist_ok=True)
+    with (
+        devices.open(config.device.spec) as device,
+        Journal(folder / "journal.jsonl", _header(config, device, task)) as journal,
+    ):
+        write_text(folder / "config.toml", config.to_toml())
+        steps = Steps(journal)
+        profile_path = _profiled(config, folder, space, device, steps, on_event)
+        profile = profile_files.load(profile_path)
+        predictor = predictors.load_or_fit(profile_path, seed=config.seed)
+        costs = compile_costs(space, predictor, device, seed=config.seed, on_event=on_event)
+        budget = _budget(config, space, costs, profile, steps)
+        estimate = accuracy.open(
+            config.accuracy.model,
+            space,
+            task,
+            settings=config.accuracy.settings,
+            seed=config.seed,
+            folder=folder / "work",
+            on_event=on_event,
+        )
+        problem = Problem(space, costs, budget, config.seed)
+        winner = finalist.find(problem, estimate, device, profile, config.search, journal, on_event)
+        genes = space.describe(winner.genotype)
+        steps.once("chosen", lambda: {"genes": genes, **winner.to_json()})
+        delivery = Delivery(config, folder, task, space, winner.genotype, budget, steps, on_event)
+        if wanted >= 1:
+            delivery.train()
+        if wanted >= 2:
+            delivery.export()
+        certificate = delivery.certify(predictor, device, profile) if wanted >= 3 else None
+    within = winner.excess == 0 if certificate is None else certificate.within_budget
+    return RunResult(
+        folder,
+        budget,
+        tuple(winner.genotype.tolist()),
+        genes,
+        winner.accuracy,
+        winner.predicted,
+        winner.measured,
+        within,
+        certificate,
+        write_report(folder) if wanted >= 4 else None,
+    )
+
+
+def _header(config: Config, device: Device, task: Task) -> dict[str, Any]:
+    """Everything that decides the result: a folder belongs to one of it."""
+    data = 0
+    for part in (task.train, task.validation):
+        data = zlib.crc32(part.labels.tobytes(), zlib.crc32(part.images.tobytes(), data))
+    return {
+        "schema": SCHEMA,
+        "config": config.model_dump(mode="json"),
+        "device": device.info.to_json(),
+        "data_crc32": data,
+        "versions": versions(_VERSIONS),
+    }
+
+
+def _profiled(
+    config: Config, folder: Path, space: SearchSpace, device: Device, steps: Steps, on_event: OnEvent
+) -> Path:
+    """Path of the profile; it is made now if there is none, and must stay as it is from then on."""
+    path = config.device.profile or folder / "device.profile.jsonl"
+    recorded = steps.recorded("profile")
+    if recorded is None and not path.exists():
+        partial = path.with_name(f".partial-{path.name}")
+        limit = config.device.profile_time_limit_s
+        profiles.make(device, partial, space=space, seed=config.seed, time_limit_s=limit, on_event=on_event)
+        partial.rename(path)
+    found = sha256(path) if path.exists() else None
+    if recorded is None:
+        steps.once("profile", lambda: {"path": str(path), "sha256": found})
+    elif recorded["sha256"] != found:
+        raise ProvenanceMismatch(
+            f"{path} is not what it was when this run began; it",
+            [f"sha256: found {found}, wanted {recorded['sha256']}"],
+            hint="Put the old profile back, or use another output folder.",
+        )
+    return path
+
+
+def _budget(config: Config, space: SearchSpace, costs: CostModel, profile: Profile, steps: Steps) -> Budget:
+    """The limits in absolute numbers, once and for all of this run."""
+
+    def resolve() -> Mapping[str, Any]:
+        latency = config.budget.latency_ms
+        if config.budget.latency_fraction_of_largest is not None:
+            timing = profile.timings.get(space.graph(space.largest()).digest())
+            largest = timing.p50_ms if timing else float(costs.costs(space.largest()[None]).p50_ms[0])
+            latency = config.budget.latency_fraction_of_largest * largest
+        limits = {"memory_bytes": config.budget.memory_bytes, "model_bytes": config.budget.model_bytes}
+        return {"budget": {"latency_ms": latency, **limits}}
+
+    return Budget(**steps.once("budget", resolve)["budget"])
