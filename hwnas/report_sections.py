@@ -241,10 +241,17 @@ def _training(data: ReportData) -> Section | None:
         return None
     plots = [Plot("loss", figures.loss(history), "Mean loss over the training images of each epoch.")]
     known = history.validation_accuracy[np.isfinite(history.validation_accuracy)]
-    if len(known):
+    if len(known) > 1:
         caption = "Accuracy on validation images; the test images were read once, at the end."
         plots.append(Plot("validation", figures.validation(history), caption))
-    return Section("training", "Training of the winner", figures=tuple(plots), pair=True)
+    at_the_end = f" and ended at {text.percent(known[-1])} of the validation images" if len(known) else ""
+    return Section(
+        "training",
+        "Training of the winner",
+        (f"It was trained for {len(history.loss)} epochs{at_the_end}.",),
+        figures=tuple(plots),
+        pair=len(plots) > 1,
+    )
 
 
 def _network(data: ReportData) -> Section:

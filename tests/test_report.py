@@ -12,7 +12,7 @@ import pytest
 
 from hwnas import figures, report_text
 from hwnas.budget import Budget
-from hwnas.report import Check, ReportCandidates, ReportData, render
+from hwnas.report import Check, ReportCandidates, ReportData, ReportHistory, render
 
 
 def text_of(page: str) -> str:
@@ -103,6 +103,13 @@ def test_the_best_so_far_starts_with_the_first_within_the_budget() -> None:
     best = figures.progress(candidates).data[1]
     assert best.x.tolist() == [3, 4, 5]
     assert best.y.tolist() == [70.0, 75.0, 75.0]
+
+
+def test_one_validation_accuracy_is_a_sentence_not_a_figure(report_data: ReportData) -> None:
+    history = ReportHistory(np.array([1.0, 0.5]), np.array([np.nan, 0.9]))
+    page = render(dataclasses.replace(report_data, history=history))
+    assert "It was trained for 2 epochs and ended at 90.0 % of the validation images." in text_of(page)
+    assert "validation" not in figures_of(page)
 
 
 def test_a_long_search_stays_a_light_page(report_data: ReportData) -> None:
