@@ -32,7 +32,7 @@ COLOURS = {
 }
 _INK, _MUTED, _LINE, _SHADE = (COLOURS[c][0] for c in ("ink", "muted", "line", "shade"))
 _ACCENT, _SOFT, _WINNER = (COLOURS[c][0] for c in ("accent", "soft", "winner"))
-_BOUND_COLOURS = {"compute": _ACCENT, "memory": COLOURS["memory"][0], "overhead": _MUTED}
+_BOUND_COLOURS = {"compute": _ACCENT, "bytes": COLOURS["memory"][0], "overhead": _MUTED}
 
 _EXPORTED = {"color": _WINNER, "size": 11, "symbol": "diamond", "line": {"color": COLOURS["paper"][0], "width": 1}}
 

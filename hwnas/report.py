@@ -71,7 +71,7 @@ class ReportKernel:
         kind: the runtime's name, e.g. ``com.microsoft.nchwc:Conv``.
         nodes: the graph's nodes in it, empty if the runtime inserted it.
         latency_ms: its share of the network's latency.
-        bound: what limits it: ``"compute"``, ``"memory"`` or ``"overhead"``.
+        bound: what limits it: ``"compute"``, ``"bytes"`` or ``"overhead"``.
     """
 
     kind: str

@@ -200,7 +200,7 @@ def _kernels(data: ReportData) -> Section | None:
     largest = sum(k.latency_ms for _, k in by_cost[:_MOST_KERNELS])
     caption = (
         "Each bar is one kernel that the runtime executes, from the input on the left to the output on the right; "
-        "its colour says what limits it: arithmetic, memory traffic, or the cost of starting it."
+        "its colour says what limits it: arithmetic (compute), memory traffic (bytes), or the cost of starting it (overhead)."
     )
     sentence = f"The network runs as {len(data.kernels)} kernels."
     if len(by_cost) > _MOST_KERNELS:
@@ -220,7 +220,7 @@ def _kernel_table(ranked: Sequence[tuple[int, ReportKernel]], total: float) -> T
     rows = []
     most = ranked[0][1].latency_ms
     for number, kernel in ranked:
-        colour = kernel.bound if kernel.bound in ("memory", "overhead") else ""
+        colour = kernel.bound if kernel.bound in ("bytes", "overhead") else ""
         nodes = ", ".join(kernel.nodes) if kernel.nodes else "inserted by the runtime"
         nodes = nodes if len(nodes) <= 60 else nodes[:59] + "…"
         rows.append(

@@ -68,7 +68,7 @@ def report_data() -> ReportData:
     ]
     checks += [Check("model.onnx", 0.331, 0.339, "exported"), Check("model.int8.onnx", 0.309, 0.312, "exported")]
     kinds = ("com.microsoft.nchwc:Conv", "com.microsoft.nchwc:ReorderInput", "Gemm")
-    bounds = ("compute", "memory", "overhead")
+    bounds = ("compute", "bytes", "overhead")
     kernels = tuple(
         ReportKernel(
             kinds[i % 3], (f"stage{i}/conv", f"stage{i}/relu") if i % 3 else (), 0.002 + 0.001 * i, bounds[i % 3]
