@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
 
 from hwnas.report import Check, ReportData, render
 
@@ -103,7 +104,7 @@ def test_figures_follow_the_colour_scheme(browser: webdriver.Chrome, report_data
     browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     )
-    assert browser.execute_script(colour) != light
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script(colour) != light)
 
 
 def test_injected_text_is_inert(browser: webdriver.Chrome, report_data: ReportData, tmp_path: Path) -> None:
