@@ -143,7 +143,9 @@ class TestProfile:
 
 
 class TestResume:
-    def test_goes_on_after_the_last_whole_unit(self, device: Device, finished: tuple[Path, Profile], tmp_path: Path) -> None:
+    def test_goes_on_after_the_last_whole_unit(
+        self, device: Device, finished: tuple[Path, Profile], tmp_path: Path
+    ) -> None:
         """Cut the file in the middle of a unit: what is left is kept, the rest is measured."""
         whole = finished[0].read_bytes().splitlines(keepends=True)
         graphs = [small(i) for i in range(6)]
