@@ -1,0 +1,212 @@
+"""The search keeps hard constraints, evaluates nothing twice, ends, and resumes exactly."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from devices.journal import Journal
+from hwnas import searchers, spaces
+from hwnas.budget import Budget
+from hwnas.candidates import Candidates
+from hwnas.costs import Costs
+from hwnas.errors import InfeasibleBudget, JournalMismatch, SearchError
+from hwnas.finalist import CorrectedCosts, corrections
+from hwnas.problem import Problem, keys
+from hwnas.search import Searcher, search
+from hwnas.space import Genotypes, SearchSpace
+
+SPACE = spaces.open("mobile", (1, 8, 8), 10)
+SMALL = spaces.open(
+    "mobile", (1, 8, 8), 10, depths=[1], kernels=[3], squeeze_excite=[False], activations=["relu"], resolutions=[8]
+)
+
+
+@dataclass(frozen=True)
+class SumOfOptions:
+    """Tabulated costs: every gene adds its option's position."""
+
+    space: SearchSpace
+
+    def costs(self, genotypes: Genotypes) -> Costs:
+        total = 1.0 + genotypes.sum(axis=1)
+        return Costs(total, total * 1.02, total * 1.05, 1000 * total, 100 * total)
+
+
+@dataclass
+class MostOptions:
+    """Tabulated accuracy: the more the better, the first genes count more. Remembers what it was asked."""
+
+    source: str = "tabulated"
+    asked: list[bytes] = field(default_factory=list)
+
+    def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
+        self.asked += keys(genotypes)
+        weights = np.linspace(2, 1, genotypes.shape[1])
+        return np.asarray(genotypes @ weights / 100, np.float64)
+
+
+def problem(limit: float = 15.0, space: SearchSpace = SPACE, seed: int = 0) -> Problem:
+    return Problem(space, SumOfOptions(space), Budget(latency_ms=limit), seed)
+
+
+def run(
+    path: Path, name: str, *, limit: float = 15.0, space: SearchSpace = SPACE, evaluations: int = 120, seed: int = 0
+) -> tuple[Candidates, MostOptions]:
+    asked = problem(limit, space, seed)
+    accuracy = MostOptions()
+    settings: dict[str, Any] = {"population": 20, "sample": 5} if name == "evolution" else {}
+    with Journal(path, {"seed": seed}) as journal:
+        searcher = searchers.open(name, asked, **settings)
+        result = search(asked, searcher, accuracy, evaluations=evaluations, generation=8, journal=journal)
+    assert result.candidates.accuracy[result.best] == result.candidates.accuracy.max()
+    return result.candidates, accuracy
+
+
+@pytest.mark.parametrize("name", searchers.names())
+def test_every_searcher_keeps_the_budget_and_evaluates_nothing_twice(tmp_path: Path, name: str) -> None:
+    found, accuracy = run(tmp_path / "j", name)
+    assert len(found) == 120
+    assert (found.costs.upper_ms <= 15.0).all()
+    assert len(set(keys(found.genotypes))) == 120
+    assert accuracy.asked == keys(found.genotypes)
+    np.testing.assert_array_equal(SPACE.canonical(found.genotypes), found.genotypes)
+
+
+@pytest.mark.parametrize("name", searchers.names())
+def test_every_searcher_ends_when_the_space_is_exhausted(tmp_path: Path, name: str) -> None:
+    every = np.array(list(itertools.product(*(range(len(g.options)) for g in SMALL.genes))))
+    feasible = problem(7.0, SMALL).admit(every)
+    found, _ = run(tmp_path / "j", name, limit=7.0, space=SMALL, evaluations=10_000)
+    assert len(found) == len(feasible) > 20
+
+
+@pytest.mark.parametrize("name", searchers.names())
+def test_every_searcher_repeats_and_resumes_exactly(tmp_path: Path, name: str) -> None:
+    whole, _ = run(tmp_path / "whole", name)
+    lines = (tmp_path / "whole").read_bytes().splitlines(keepends=True)
+    for kept in (1, 4, len(lines)):
+        cut = tmp_path / f"cut{kept}"
+        cut.write_bytes(b"".join(lines[:kept]) + b'{"torn')
+        again, accuracy = run(cut, name)
+        np.testing.assert_array_equal(again.genotypes, whole.genotypes)
+        np.testing.assert_array_equal(again.accuracy, whole.accuracy)
+        assert len(accuracy.asked) == 120 - sum(len(json.loads(line)["accuracy"]) for line in lines[1:kept])
+        assert cut.read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_a_journal_of_another_search_is_refused(tmp_path: Path) -> None:
+    run(tmp_path / "j", "random")
+    with pytest.raises(JournalMismatch, match="at this place"):
+        run(tmp_path / "j", "random", limit=12.0)
+
+
+def test_evolution_beats_random(tmp_path: Path) -> None:
+    best = {
+        name: np.mean([run(tmp_path / f"{name}{seed}", name, seed=seed)[0].accuracy.max() for seed in range(5)])
+        for name in ("evolution", "random")
+    }
+    assert best["evolution"] > best["random"]
+
+
+def test_an_impossible_budget_ends_at_once_with_the_closest_network(tmp_path: Path) -> None:
+    accuracy = MostOptions()
+    impossible = problem(0.5)
+    with Journal(tmp_path / "j", {}) as journal, pytest.raises(InfeasibleBudget) as caught:
+        search(impossible, searchers.open("random", impossible), accuracy, evaluations=5, generation=5, journal=journal)
+    assert caught.value.closest["genotype"] == [0] * len(SPACE.genes)
+    assert caught.value.closest["latency_ms"] == pytest.approx(1.05)
+    assert "latency_ms 0.5" in caught.value.message
+    assert not accuracy.asked
+    assert not journal.units
+
+
+def test_a_budget_that_hardly_any_network_keeps_is_found_by_repair() -> None:
+    rare = problem(1.05 * 2)
+    rare.require_feasible()
+    found = rare.sample(np.random.default_rng(0), 3)
+    assert len(found)
+    assert (found.sum(axis=1) <= 1).all()
+
+
+def test_repair_never_makes_it_worse() -> None:
+    tight = problem(6.0)
+    drawn = SPACE.sample(np.random.default_rng(1), 50)
+    repaired = tight.repair(drawn)
+    before, after = (tight.budget.excess(tight.costs.costs(g)) for g in (drawn, repaired))
+    assert (after <= before).all()
+    assert (after == 0).all()
+    within = drawn[before == 0]
+    np.testing.assert_array_equal(tight.repair(within), within)
+
+
+def test_a_searcher_that_breaks_the_rules_is_stopped(tmp_path: Path) -> None:
+    class Greedy(Searcher):
+        def ask(self, n: int) -> Genotypes:
+            return SPACE.largest()[None]
+
+        def tell(self, candidates: Candidates) -> None:
+            pass
+
+    with Journal(tmp_path / "j", {}) as journal, pytest.raises(SearchError, match="Greedy"):
+        search(problem(), Greedy(), MostOptions(), evaluations=5, generation=5, journal=journal)
+
+
+def test_after_a_correction_earlier_results_are_told_and_not_evaluated_again(tmp_path: Path) -> None:
+    first = problem()
+    (correction,) = corrections(
+        [
+            {
+                "excess": 0.2,
+                "predicted": dict.fromkeys(NAMES, 1.0),
+                "measured": dict.fromkeys(NAMES, 1.0) | {"upper_ms": 1.2},
+            }
+        ]
+    )
+    second = Problem(SPACE, CorrectedCosts(first.costs, correction), first.budget, first.seed)
+    accuracy = MostOptions()
+    with Journal(tmp_path / "j", {}) as journal:
+        for attempt, asked in enumerate((first, second)):
+            result = search(
+                asked,
+                searchers.open("evolution", asked, population=20, sample=5),
+                accuracy,
+                evaluations=40,
+                generation=8,
+                journal=journal,
+                attempt=attempt,
+            )
+    assert len(accuracy.asked) == len(set(accuracy.asked)) == 80
+    assert 40 < len(result.candidates) < 80
+    assert (result.candidates.costs.upper_ms <= 15.0).all()
+
+
+NAMES = ("latency_ms", "p50_ms", "upper_ms", "memory_bytes", "model_bytes")
+
+
+def test_candidates_front_and_best() -> None:
+    genotypes = np.arange(4)[:, None]
+    column = np.array([1.0, 2.0, 3.0, 2.0])
+    found = Candidates(genotypes, np.array([0.5, 0.7, 0.7, 0.6]), "tabulated", Costs(*[column] * 5))
+    assert found.best() == 1
+    assert found.front().tolist() == [0, 1]
+    with pytest.raises(ValueError, match="no candidates"):
+        found[:0].best()
+    with pytest.raises(ValueError, match="one source"):
+        found.followed_by(Candidates(genotypes, column, "supernet", found.costs))
+
+
+def test_unknown_searcher_and_setting_name_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'evolution'"):
+        searchers.check("evolutoin", {})
+    with pytest.raises(ValueError, match="did you mean 'population'"):
+        searchers.check("evolution", {"popluation": 3})
+    with pytest.raises(ValueError, match="sample must be between"):
+        searchers.open("evolution", problem(), population=5, sample=6)
