@@ -74,7 +74,8 @@ class Delivery:
         self.steps.once("quantized", quantized, int8)
 
     def certify(self, predictor: LatencyPredictor, device: Device, profile: Profile) -> Certificate:
-        """Measure the exported files in a fresh process.
+        """Measure the exported files in a fresh process. Of a file with kernels that the profile does not know (INT8, unless
+        it was profiled for it) nothing is predicted.
 
         ``device`` is only asked for the kernels of the files, for what the predictor says of them.
         """
@@ -90,6 +91,7 @@ class Delivery:
                 predicted={
                     name: Predicted(float(estimates.latency_ms[i]), float(estimates.p50_ms[i]))
                     for i, name in enumerate((FLOAT, INT8))
+                    if all(kernel.profiled for kernel in estimates.kernels[i])
                 },
                 profile=profile,
                 max_accuracy_drop=self.config.quantize.max_accuracy_drop,
