@@ -12,6 +12,7 @@ import json
 import os
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,11 +32,11 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str], header: Mapping[str, Any]) -> None:
         self.path = Path(path)
-        self._file = open(self.path, "a+b")  # noqa: SIM115 - closed by __exit__
+        self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115 - closed by __exit__
         try:
             self._lock()
-            found, self.units, end = _parse(self.path)
-            self._file.truncate(end)
+            found, self.units, self._end = _parse(self.path)
+            self._file.truncate(self._end)
             wanted = json.loads(json.dumps(header))
             if found is None:
                 self._write(wanted)
@@ -75,11 +76,16 @@ class Journal:
             ) from None
 
     def _write(self, unit: Mapping[str, Any]) -> None:
+        line = _line(unit)
+        rest = memoryview(line)
         try:
-            self._file.write(_line(unit))
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
+            self._end += len(line)
         except OSError as error:
+            with suppress(OSError):  # what is torn would be dropped by the next reader too
+                self._file.truncate(self._end)
             raise HwnasError(
                 f"Could not write {self.path}: {error.strerror}.",
                 hint="Free some space and repeat the same command: it goes on after the last finished unit.",

@@ -6,6 +6,7 @@ tensor gets a type at one binding of shapes. What is wrong is an :class:`Invalid
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,7 +80,7 @@ def _bring_in_external_data(model: onnx.ModelProto, path: Path) -> None:
             raise InvalidModel(f"{path} has more than 2 GiB of weights.", hint="This is not supported.")
         tensor.raw_data = raw
         tensor.ClearField("external_data")
-        tensor.data_location = onnx.TensorProto.DEFAULT
+        tensor.ClearField("data_location")
 
 
 def _external_bytes(tensor: onnx.TensorProto, folder: Path) -> bytes:
@@ -286,7 +287,9 @@ def _type(value: onnx.ValueInfoProto) -> TensorType:
 
 def _node(node: onnx.NodeProto) -> Node:
     domain = "" if node.domain == "ai.onnx" else node.domain
-    return Node(node.name, node.op_type, tuple(node.input), tuple(node.output), attributes(node), domain)
+    rest = {a.name: f"sha256:{hashlib.sha256(a.SerializeToString()).hexdigest()}" for a in node.attribute}
+    values = {**rest, **attributes(node)}  # bodies of loops and tensors count for the digest
+    return Node(node.name, node.op_type, tuple(node.input), tuple(node.output), values, domain)
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Attribute]:

@@ -18,6 +18,7 @@ _INSERTED = ("ReorderInput", "ReorderOutput", "Reshape", "Transpose", "Squeeze",
 _ACTIVATIONS = frozenset(("Relu", "Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid", "HardSwish", "Clip"))
 _SHAPES = ("Shape", "Size")
 _ALIASES = ("Identity", "Dropout")
+_QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 
 
 def node_token(i: int) -> str:
@@ -47,11 +48,12 @@ class NodeMap:
 
 def map_nodes(graph: Graph, lowered: onnx.GraphProto) -> NodeMap:
     """Anchor kernels at the nodes whose tokens they carry, add what the runtime fused behind them, take the twins that it
-    found equal, then flood backwards from all of these to whatever is left."""
+    found equal, flood backwards from all of these to whatever is left, and look after kernels that are still without nodes."""
     mapper = _Mapper(graph)
     mapper.anchor(lowered)
     mapper.find_twins()
     mapper.flood()
+    mapper.take_apart(lowered)
     return mapper.result(len(lowered.node))
 
 
@@ -67,6 +69,7 @@ class _Mapper:
             for name in dict.fromkeys(node.inputs):
                 self._readers[name].append(i)
         self._kernels: list[set[int]] = [set() for _ in graph.nodes]  # of each node
+        self._flooded: set[int] = set()
         self._constant = _foldable(graph)
 
     def anchor(self, lowered: onnx.GraphProto) -> None:
@@ -82,7 +85,6 @@ class _Mapper:
                     self._own(made, source)
             else:
                 self._own(owned | made | self._fused_behind(kernel, owned | made), k)
-        self._split_kernels(lowered, writer)
 
     def find_twins(self) -> None:
         """A node equal to another one is computed where that one is: the runtime keeps one of them."""
@@ -107,6 +109,27 @@ class _Mapper:
             readers = [min(self._kernels[r]) for name in node.outputs for r in self._readers[name] if self._kernels[r]]
             if readers:
                 self._kernels[i].add(min(readers))
+                self._flooded.add(i)
+
+    def take_apart(self, lowered: onnx.GraphProto) -> None:
+        """Kernels without a name are parts of a function that the runtime took apart (HardSwish): they go with the part behind
+        them, or take what was flooded into the kernel that reads them."""
+        inside: dict[int, set[int]] = defaultdict(set)
+        for i, kernels in enumerate(self._kernels):
+            for k in kernels:
+                inside[k].add(i)
+        reader = {name: k for k, node in reversed([*enumerate(lowered.node)]) for name in node.input}
+        for k in reversed(range(len(lowered.node))):
+            kernel = lowered.node[k]
+            after = reader.get(kernel.output[0])
+            if inside[k] or kernel.name or kernel.op_type in _INSERTED or after is None:
+                continue
+            named = bool(lowered.node[after].name)
+            inside[k] = {
+                i for i in inside[after] if not named or (i in self._flooded and self._nodes[i].op not in _QUANTISERS)
+            }
+            for i in inside[k]:
+                self._kernels[i] = (self._kernels[i] - {after} if named else self._kernels[i]) | {k}
 
     def result(self, kernels: int) -> NodeMap:
         """The nodes of each of so many kernels, and of none."""
@@ -168,19 +191,6 @@ class _Mapper:
     def _only_reader(self, node: Node) -> int | None:
         readers = self._readers[node.outputs[0]]
         return readers[0] if len(readers) == 1 and node.outputs[0] not in self._outputs else None
-
-    def _split_kernels(self, lowered: onnx.GraphProto, writer: dict[str, int]) -> None:
-        """Kernels of a function that the runtime took apart carry no token but for the last one; they go where it goes."""
-        owners: dict[int, set[int]] = defaultdict(set)
-        for i, kernels in enumerate(self._kernels):
-            for k in kernels:
-                owners[k].add(i)
-        for k in reversed(range(len(lowered.node))):
-            for name in lowered.node[k].input:
-                source = writer.get(name)
-                if source is not None and name.startswith("_inlfunc_") and not owners[source]:
-                    owners[source] |= owners[k]
-                    self._own(owners[k], source)
 
 
 def _foldable(graph: Graph) -> set[int]:
