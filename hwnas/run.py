@@ -157,7 +157,10 @@ def _profiled(
         partial = path.with_name(f".partial-{path.name}")
         limit = config.device.profile_time_limit_s
         profiles.make(device, partial, space=space, seed=config.seed, time_limit_s=limit, on_event=on_event)
-        partial.rename(path)
+        predictors.load_or_fit(partial, seed=config.seed)  # too little to learn from: the same command measures more
+        if predictors.predictor_path(partial).exists():
+            predictors.predictor_path(partial).replace(predictors.predictor_path(path))
+        partial.replace(path)
     found = sha256(path) if path.exists() else None
     if recorded is None:
         steps.once("profile", lambda: {"path": str(path), "sha256": found})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,3 +104,57 @@ def report_data() -> ReportData:
         config='seed = 0\n\n[device]\nspec = "onnxruntime:threads=1"\n',
         notes=("The machine was busy during one round; it was measured again.",),
     )  # fmt: skip
+
+
+SMALL_RUN = """
+[device]
+profile = "device.profile.jsonl"
+profile_time_limit_s = 12
+
+[space]
+depths = [1]
+kernels = [3]
+squeeze_excite = [false]
+activations = ["relu"]
+resolutions = [8]
+
+[budget]
+latency_fraction_of_largest = 0.8
+memory_bytes = 10000000
+
+[search]
+evaluations = 24
+generation = 6
+population = 12
+sample = 4
+
+[accuracy]
+epochs = 1
+validation_images = 100
+calibration_images = 64
+
+[train]
+epochs = 6
+batch_size = 64
+checkpoint_steps = 5
+
+[quantize]
+calibration_images = 32
+"""
+
+
+@pytest.fixture(scope="session")
+def small_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration whose whole run takes seconds, once its profile is there (the first run makes it)."""
+    path = tmp_path_factory.mktemp("small") / "small.toml"
+    path.write_text(SMALL_RUN)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_run(small_config: Path) -> Path:
+    """The folder of a finished run of it."""
+    from hwnas.config import load
+    from hwnas.run import run
+
+    return run(load(small_config), small_config.with_name("undisturbed")).folder

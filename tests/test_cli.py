@@ -1,0 +1,179 @@
+"""The command line's contract: one JSON object on standard output, exit statuses, errors without tracebacks, help."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwnas.cli import app
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
+
+
+def hwnas(*arguments: str | Path, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hwnas.cli", *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def answer(*arguments: str | Path, status: int = 0) -> dict[str, Any]:
+    done = hwnas(*arguments, "--json")
+    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert done.stdout.count("\n") == 1
+    value: dict[str, Any] = json.loads(done.stdout)
+    return value
+
+
+def error(*arguments: str | Path, status: int) -> dict[str, Any]:
+    value = answer(*arguments, status=status)
+    assert set(value) == {"error"}
+    assert set(value["error"]) >= {"kind", "message", "hint"}
+    told: dict[str, Any] = value["error"]
+    return told
+
+
+def test_help_is_quick_and_every_command_has_an_example() -> None:
+    assert len(COMMANDS) == 11
+    for command in COMMANDS:
+        done = hwnas(command, "--help")
+        assert done.returncode == 0
+        assert f"hwnas {command} " in done.stdout.replace("\n", " ")
+        assert "--json" in done.stdout
+        assert "Example" in done.stdout
+    assert all(command in hwnas("--help").stdout for command in COMMANDS)
+
+
+def test_usage_errors_are_answers_too(tmp_path: Path) -> None:
+    assert "did you mean" in error("predcit", status=2)["message"].lower()
+    assert "--out" in error("run", "x.toml", status=2)["message"]
+    assert "--device" in error("measure", "x.onnx", "--devise", "cpu", status=2)["message"]
+    assert hwnas("run").returncode == 2
+
+
+def test_bad_input_is_status_2(tmp_path: Path) -> None:
+    config, model = tmp_path / "c.toml", tmp_path / "m.onnx"
+    config.write_text("[budget]\nlatency_ms = -1\n")
+    model.write_bytes(b"not a model")
+    assert "line 2" in error("run", config, "--out", tmp_path / "run", status=2)["message"]
+    assert not (tmp_path / "run").exists()
+    assert str(model) in error("measure", model, status=2)["message"]
+    assert "did you mean 'onnxruntime'" in error("measure", model, "--device", "onnxruntim", status=2)["message"]
+    assert "no setting" in error("measure", model, "--device", "onnxruntime:thread=1", status=2)["message"]
+    assert "nothing.jsonl" in error("predict", model, "--profile", tmp_path / "nothing.jsonl", status=2)["message"]
+    assert "NAME=1x3x224x224" in error("measure", model, "--input", "x=1,2", status=2)["message"]
+    assert (
+        "90s" in error("profile", "--out", tmp_path / "p", "--for", model, "--time-limit", "soon", status=2)["message"]
+    )
+    assert "--space" in error("profile", "--out", tmp_path / "p", status=2)["message"]
+    assert "no run" in error("report", tmp_path, status=2)["message"]
+    assert "no run" in error("compare", tmp_path, status=2)["message"]
+    assert error("certify", tmp_path, status=2)["kind"] == "InvalidData"
+
+
+def test_for_people_errors_go_to_standard_error() -> None:
+    done = hwnas("measure", "nothing.onnx")
+    assert done.returncode == 2
+    assert not done.stdout
+    assert "Error:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_devices() -> None:
+    found = answer("devices")["devices"]
+    assert any(d["name"] == "onnxruntime" and d["available"] for d in found)
+
+
+def test_an_impossible_budget_is_status_3_with_the_closest_network(
+    small_run: Path, small_config: Path, tmp_path: Path
+) -> None:
+    config = small_config.with_name("impossible.toml")
+    config.write_text(small_config.read_text().replace("latency_fraction_of_largest = 0.8", "latency_ms = 1e-6"))
+    told = error("search", config, "--out", tmp_path / "run", status=3)
+    assert told["kind"] == "InfeasibleBudget"
+    assert told["closest"]["latency_ms"] > 1e-6
+    assert told["closest"]["genes"]
+
+
+def test_a_run_and_what_can_be_done_with_it(small_run: Path, small_config: Path) -> None:
+    made = answer("run", small_config, "--out", small_run)
+    assert made["within_budget"]
+    assert made["certificate"]["files"]["model.onnx"]["sha256"]
+    assert Path(made["report"]).exists()
+    assert answer("report", small_run) == {"report": made["report"]}
+    (line,) = answer("compare", small_run)["runs"]
+    assert line["within_budget"]
+    assert line["evaluated"] == 24
+    assert "within budget" in hwnas("compare", small_run).stdout
+
+
+def test_predict_measure_and_certify_the_exported_file(small_run: Path, small_config: Path, tmp_path: Path) -> None:
+    model, profile = small_run / "bundle" / "model.onnx", small_config.with_name("device.profile.jsonl")
+    (predicted,) = answer("predict", model, "--profile", profile)["models"]
+    assert set(predicted) >= {"path", "latency_ms", "p50_ms", "lower_ms", "upper_ms", "memory_bytes", "lowering"}
+    assert set(predicted["kernels"][0]) >= {"kind", "nodes", "latency_ms", "bound"}
+    assert predicted["lower_ms"] < predicted["latency_ms"] < predicted["upper_ms"]
+    (measured,) = answer("measure", model)["models"]
+    assert set(measured) >= {"path", "latency_ms", "p50_ms", "p95_ms", "memory_bytes", "resident_bytes"}
+    assert measured["memory_bytes"] == pytest.approx(predicted["memory_bytes"], rel=0.2)
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    for path in (small_run / "bundle").iterdir():
+        (bundle / path.name).write_bytes(path.read_bytes())
+    certificate = answer("certify", bundle)
+    assert certificate["notes"]
+    assert certificate["schema"] == 1
+
+
+def test_profile_for_a_model_then_predict_it(small_run: Path, tmp_path: Path) -> None:
+    model, out = small_run / "bundle" / "model.onnx", tmp_path / "m.profile.jsonl"
+    made = answer("profile", "--space", "mobile", "--input-shape", "1x8x8", "--out", out, "--time-limit", "6s")
+    assert made["networks"] >= 8
+    assert Path(made["predictor"]).exists()
+    assert set(answer("profile", "--out", out, "--check", status=ANY)) == {"profile", "holds", "drift"}
+    assert answer("predict", model, "--profile", out)["models"]
+
+
+ANY: Any = type("Any", (), {"__eq__": lambda *_: True, "__hash__": None})()
+
+
+def test_an_interrupt_says_that_the_same_command_resumes(small_config: Path, tmp_path: Path) -> None:
+    config = small_config.with_name("interrupted.toml")
+    config.write_text(small_config.read_text().replace('profile = "device.profile.jsonl"', ""))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hwnas.cli", "run", str(config), "--out", str(tmp_path / "run"), "--json"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not (tmp_path / "run" / "journal.jsonl").exists():
+        time.sleep(0.05)
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert json.loads(out)["error"]["kind"] == "Interrupted"
+    assert "same command" in out
+    assert "Traceback" not in err
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(small_config: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    told = error("run", small_config, "--out", tmp_path / "file" / "run", status=1)
+    assert "file" in told["message"]

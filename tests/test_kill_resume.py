@@ -1,0 +1,66 @@
+"""A run that is killed with -9 at random moments ends with the same network, the same weights and the same accuracy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from devices import journal
+from hwnas import certificate
+
+ROOT = Path(__file__).parent.parent
+KILLS = 3
+
+
+def start(config: Path, out: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "hwnas.cli", "run", str(config), "--out", str(out), "--json"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def test_killed_runs_end_as_if_undisturbed(small_run: Path, small_config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    rng = np.random.default_rng(0)
+    for kill in range(KILLS):
+        process = start(small_config, out)
+        # Wait until the run has got further than last time, then a random moment more.
+        deadline, before = time.monotonic() + 60, progress(out)
+        while process.poll() is None and progress(out) <= before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(float(rng.uniform(0, 0.5 * (kill + 1))))
+        process.kill()
+        process.wait()
+        assert_whole(out)
+    assert start(small_config, out).wait(timeout=120) == 0
+    ours, theirs = (journal.read(folder / "journal.jsonl")[1] for folder in (out, small_run))
+    assert [u for u in ours if u["unit"] == "generation"] == [u for u in theirs if u["unit"] == "generation"]
+    assert ours[-5]["unit"] == "chosen"
+    assert ours[-5]["genotype"] == theirs[-5]["genotype"]
+    for name in ("model.onnx", "model.int8.onnx"):
+        assert (out / "bundle" / name).read_bytes() == (small_run / "bundle" / name).read_bytes()
+    mine, undisturbed = (certificate.read(folder / "bundle") for folder in (out, small_run))
+    assert {n: f.accuracy for n, f in mine.files.items()} == {n: f.accuracy for n, f in undisturbed.files.items()}
+
+
+def progress(out: Path) -> int:
+    """Bytes of the journal and age of the checkpoints: grows with every finished unit."""
+    return sum(path.stat().st_size for path in [out / "journal.jsonl", *out.glob("work/*")] if path.exists())
+
+
+def assert_whole(out: Path) -> None:
+    """No half-written file stands under a final name."""
+    for path in out.glob("bundle/*"):
+        if path.name == certificate.NAME:
+            certificate.read(path.parent)
+    if (out / "journal.jsonl").exists():
+        lines = (out / "journal.jsonl").read_bytes().split(b"\n")[:-1]
+        assert all(line.endswith(b"}") for line in lines)

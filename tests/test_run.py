@@ -1,0 +1,138 @@
+"""A run does the whole job, leaves only whole files, goes on where it stopped, and corrects what it predicted wrongly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import devices
+import predictors
+from devices import journal
+from devices import profile as profile_files
+from devices.errors import ProvenanceMismatch
+from devices.events import Note, Progress
+from devices.journal import Journal
+from hwnas import certificate, finalist, spaces
+from hwnas.budget import Budget
+from hwnas.config import Config, SearchSection, load
+from hwnas.costs import compile_costs
+from hwnas.errors import InfeasibleBudget
+from hwnas.finalist import CorrectedCosts, Correction
+from hwnas.problem import Problem
+from hwnas.report_data import report_data, summary
+from hwnas.run import run
+from hwnas.space import Genotypes
+
+
+def test_a_run_leaves_what_it_promises(small_run: Path, small_config: Path) -> None:
+    issued = certificate.read(small_run / "bundle")
+    names = {p.name for p in (small_run / "bundle").iterdir()}
+    assert names == {"model.onnx", "model.int8.onnx", "certificate.json", "README.md"}
+    assert issued.files[issued.deploy].accuracy > 0.5
+    assert issued.files["model.onnx"].predicted_p50_ms is not None
+    assert load(small_run / "config.toml") == load(small_config)
+    assert (small_run / "report.html").stat().st_size > 1_000_000
+    assert not [p for p in small_run.rglob("*") if "partial" in p.name]
+    _, units = journal.read(small_run / "journal.jsonl")
+    kinds = [unit["unit"] for unit in units]
+    assert kinds[:2] == ["profile", "budget"]
+    assert kinds[-5:] == ["chosen", "trained", "exported", "quantized", "certified"]
+
+
+def test_the_same_call_again_changes_nothing(small_run: Path, small_config: Path) -> None:
+    before = {p: p.read_bytes() for p in small_run.rglob("*") if p.is_file() and p.suffix != ".html"}
+    events: list[Progress | Note] = []
+    result = run(load(small_config), small_run, on_event=events.append)
+    assert {p: p.read_bytes() for p in before} == before
+    assert {e.stage for e in events if isinstance(e, Progress)} <= {"compile", "search"}
+    assert result.certificate == certificate.read(small_run / "bundle")
+
+
+def test_a_deleted_file_is_made_again_as_it_was(small_run: Path, small_config: Path) -> None:
+    model = small_run / "bundle" / "model.onnx"
+    before = model.read_bytes()
+    model.unlink()
+    run(load(small_config), small_run, until="export")
+    assert model.read_bytes() == before
+
+
+def test_a_folder_belongs_to_one_configuration_and_one_profile(
+    small_run: Path, small_config: Path, tmp_path: Path
+) -> None:
+    config = load(small_config)
+    with pytest.raises(ProvenanceMismatch, match=r"config\.seed: found 0, wanted 1"):
+        run(config.model_copy(update={"seed": 1}), small_run)
+    profile = tmp_path / "p.jsonl"
+    assert config.device.profile is not None
+    profile.write_bytes(config.device.profile.read_bytes())
+    section = config.device.model_copy(update={"profile": profile})
+    config = config.model_copy(update={"device": section})
+    result = run(config, tmp_path / "run", until="search")
+    assert result.certificate is None
+    lines = profile.read_bytes().splitlines(keepends=True)
+    profile.write_bytes(b"".join(lines[:-1]))
+    with pytest.raises(ProvenanceMismatch, match="sha256"):
+        run(config, tmp_path / "run", until="search")
+
+
+def test_an_impossible_budget_trains_nothing(small_run: Path, small_config: Path, tmp_path: Path) -> None:
+    config = load(small_config)
+    values = config.model_dump(mode="json", exclude_none=True) | {"budget": {"latency_ms": 1e-6}}
+    with pytest.raises(InfeasibleBudget) as caught:
+        run(Config.model_validate(values), tmp_path / "run")
+    assert set(caught.value.closest) >= {"genotype", "genes", "latency_ms", "memory_bytes", "model_bytes"}
+    assert not list((tmp_path / "run" / "work").iterdir())
+
+
+def test_report_and_comparison_say_what_the_files_say(small_run: Path) -> None:
+    data, line = report_data(small_run), summary(small_run)
+    issued = certificate.read(small_run / "bundle")
+    assert data.certificate == issued.to_json()
+    assert line["accuracy"] == issued.files[issued.deploy].accuracy
+    assert len(data.candidates.accuracy) == line["evaluated"] == 24
+    assert data.candidates.winner is not None
+    assert data.candidates.accuracy[data.candidates.winner] == data.candidates.accuracy.max()
+    assert data.history is not None
+    assert data.history.validation_accuracy[-1] > 0.5
+    assert {check.group for check in data.checks} == {"validation", "exported"}
+    assert data.kernels
+    assert sum(k.latency_ms for k in data.kernels) > 0
+
+
+class _Largest:
+    """Accuracy by size, so that the search goes to the limit."""
+
+    source = "tabulated"
+
+    def accuracy(self, genotypes: Genotypes) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        return np.asarray(genotypes.sum(axis=1) / 100, np.float64)
+
+
+@pytest.mark.parametrize("too_low_by", [1.5, 1e6])
+def test_a_wrong_prediction_is_corrected_by_measuring(
+    small_run: Path, small_config: Path, tmp_path: Path, too_low_by: float
+) -> None:
+    config = load(small_config)
+    assert config.device.profile is not None
+    space = spaces.open("mobile", (1, 8, 8), 10, **config.space.settings)
+    profile = profile_files.load(config.device.profile)
+    with devices.open(config.device.spec) as device, Journal(tmp_path / "j", {}) as units:
+        costs = compile_costs(space, predictors.load_or_fit(config.device.profile), device)
+        wrong = CorrectedCosts(costs, Correction(1 / too_low_by, 1 / too_low_by, 1.0))
+        memory = costs.costs(np.stack([space.smallest(), space.largest()])).memory_bytes
+        limit = float(memory.mean()) if too_low_by < 10 else float(memory[0] / 2)
+        problem = Problem(space, wrong, Budget(memory_bytes=limit), 0)
+        settings = SearchSection(searcher="random", evaluations=40, generation=20)
+        found = finalist.find(problem, _Largest(), device, profile, settings, units)
+        measured = [unit for unit in units.units if unit["unit"] == "measured"]
+        again = finalist.find(problem, _Largest(), device, profile, settings, units)
+    assert measured[0]["excess"] > 0
+    assert len(measured) <= finalist.MEASURED
+    assert found.excess == min(unit["excess"] for unit in measured)
+    assert (found.excess == 0) == (too_low_by < 10)
+    assert replace(again, genotype=found.genotype) == found
+    assert json.dumps(again.to_json()) == json.dumps(found.to_json())
