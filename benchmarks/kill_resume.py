@@ -3,8 +3,8 @@
     python benchmarks/kill_resume.py [CONFIG] [--kills 10] [--out FOLDER]
 
 The undisturbed run says how long it takes; another one is killed at moments drawn uniformly from the first half of that time
-after each start, and started again; if it ends before the next kill, one more is begun. Genotype, SHA-256 of the exported files (so all weights, bit for bit) and
-accuracies are compared. Exit status 1 if anything differs.
+after each start, and started again; if it ends before the next kill, one more is begun. Genotype, SHA-256 of the exported
+files (so all weights, bit for bit) and accuracies are compared. Exit status 1 if anything differs.
 """
 
 from __future__ import annotations
