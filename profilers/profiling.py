@@ -4,8 +4,8 @@ Kernels are taken from whole networks, in context: small and elementwise ones ar
 are put in relation to sentinels that ran just before and after (:attr:`devices.Lowering.slowness`): the clock of a machine
 that others use too changes by up to 15 % within seconds, and doing so halves what that adds to them. Whole
 networks are timed in batches that are on the device at the same time, so that they can be interleaved. Both kinds of work
-alternate, and every batch is visited twice, half a profile apart, so that a profile that is cut short is already usable and
-slow drift of the machine is seen.
+alternate, and every batch is visited four times, a quarter of a profile apart, so that a profile that is cut short is already
+usable, slow drift of the machine is seen, and a clock that is slow for seconds on end misses no network's best.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from profilers.errors import MeasurementError
 from profilers.measuring import loaded, usual_ms
 from profilers.timing import WARM_UP_RUNS, Deadline, measure
 
-BATCH = 20
-VISITS = 2
+BATCH = 100
+VISITS = 4
+ROUNDS = 4  # undisturbed ones wanted in a visit
 GLANCE_RUNS = 50, 5  # of the small and the medium sentinel
 
 
@@ -174,7 +175,9 @@ class _Work:
             self._record((), self._measure((), self._seed))
 
     def _measure(self, sessions: Sequence[Session], seed: int) -> tuple[list[Timing], list[Timing]]:
-        return measure(sessions, sentinels=self._beside, usual_ms=self._usual_ms.tolist(), precision=None, seed=seed)
+        return measure(
+            sessions, sentinels=self._beside, usual_ms=self._usual_ms.tolist(), rounds=ROUNDS, precision=None, seed=seed
+        )
 
     def _record(self, digests: Sequence[str], measured: tuple[list[Timing], list[Timing]]) -> None:
         timings, now = measured

@@ -85,7 +85,7 @@ def measure(
     deadline: Deadline | None = None,
     on_event: OnEvent = ignore,
 ) -> tuple[list[Timing], list[Timing]]:
-    """Time several loaded networks against each other: :func:`collect`, then :func:`summarise` of the undisturbed rounds.
+    """Time several loaded networks against each other: :func:`collect`, then :func:`summarise`.
 
     Returns:
         One timing for each session and one for each sentinel.
@@ -101,7 +101,7 @@ def measure(
         on_event=on_event,
     )
     of_sessions, of_sentinels = (
-        [summarise(seconds[found.kept], stable=found.stable, seed=seed) for seconds in measured]
+        [summarise(seconds, kept=found.kept, stable=found.stable, seed=seed) for seconds in measured]
         for measured in (found.sessions, found.sentinels)
     )
     return of_sessions, of_sentinels
@@ -175,15 +175,17 @@ def slowness(sentinel_lows: Seconds, usual: Seconds) -> Seconds:
     return slow
 
 
-def summarise(seconds: Seconds, *, stable: bool = True, seed: int = 0) -> Timing:
+def summarise(seconds: Seconds, *, kept: NDArray[np.bool_] | None = None, stable: bool = True, seed: int = 0) -> Timing:
     """The figures of one network from ``(rounds, runs)`` seconds.
 
-    ``latency_ms`` is the lowest 10th percentile of a round, ``p50_ms`` and ``p95_ms`` are over all runs. The 95 % interval of
-    the median is a percentile bootstrap over whole rounds (Efron and Tibshirani 1993, section 13.3), because runs of one round
-    are alike. ``noise`` is the relative difference of ``latency_ms`` between odd and even rounds.
+    ``latency_ms`` is the lowest 10th percentile of a round. It is over all rounds: a machine whose clock changes faster than a
+    round lasts is at its best in some blocks of a round that the sentinels call disturbed. ``p50_ms`` and ``p95_ms`` are over
+    all runs of the rounds ``kept``. The 95 % interval of the median is a percentile bootstrap over whole rounds (Efron and
+    Tibshirani 1993, section 13.3), because runs of one round are alike. ``noise`` is the relative difference of ``latency_ms``
+    between odd and even rounds.
     """
-    ms = np.asarray(seconds, np.float64) * 1e3
-    lows = round_lows(ms)
+    lows = 1e3 * round_lows(np.asarray(seconds, np.float64))
+    ms = 1e3 * np.asarray(seconds if kept is None else seconds[kept], np.float64)
     p50, p95 = np.quantile(ms, (0.5, 0.95))
     low, high = median_interval(ms, seed)
     noise = None

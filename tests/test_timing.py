@@ -64,6 +64,11 @@ class TestSummary:
         assert summarise(busy).latency_ms == pytest.approx(summarise(quiet).latency_ms, rel=0.01)
         assert summarise(busy).p50_ms > 1.2 * summarise(quiet).p50_ms
 
+    def test_the_low_figure_is_of_all_rounds_and_the_median_of_those_kept(self) -> None:
+        seconds = np.array([[1e-3] * 5, [3e-3] * 5, [2e-3] * 5])
+        timing = summarise(seconds, kept=np.array([False, True, True]))
+        assert (timing.latency_ms, timing.p50_ms, timing.rounds) == (1.0, 2.5, 2)
+
     def test_noise_is_the_difference_of_odd_and_even_rounds(self) -> None:
         seconds = np.ones((8, 5))
         seconds[1::2] = 1.02
