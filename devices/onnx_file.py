@@ -20,6 +20,7 @@ from onnx import numpy_helper
 
 from devices import _onnx_checks as checks
 from devices import _onnx_shapes
+from devices._onnx_external import bring_in
 from devices.errors import InvalidModel
 from devices.graph import Graph, Node
 from devices.kernels import Attribute, TensorType
@@ -64,54 +65,8 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise InvalidModel(f"{path} is not a whole ONNX file.", hint="Export or copy it again.") from error
     if not model.graph.node:
         raise InvalidModel(f"{path} holds no network.", hint="Is it an ONNX file? Export or copy it again.")
-    _bring_in_external_data(model, path)
+    bring_in(model, path, MAX_FILE_BYTES - size)
     return model
-
-
-def _bring_in_external_data(model: onnx.ModelProto, path: Path) -> None:
-    folder = path.resolve().parent
-    room = MAX_FILE_BYTES - path.stat().st_size
-    for tensor in checks.tensors(model):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        raw = _external_bytes(tensor, folder)
-        room -= len(raw)
-        if room < 0:
-            raise InvalidModel(f"{path} has more than 2 GiB of weights.", hint="This is not supported.")
-        tensor.raw_data = raw
-        tensor.ClearField("external_data")
-        tensor.ClearField("data_location")
-
-
-def _external_bytes(tensor: onnx.TensorProto, folder: Path) -> bytes:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
-    source = Path(os.path.realpath(folder / location))
-    if not location or os.path.isabs(location) or not source.is_relative_to(folder):
-        raise InvalidModel(
-            f"The weights {tensor.name!r} lie outside the model's folder, in {location!r}.",
-            hint="Save the model again with its external data beside it.",
-        )
-    if not source.is_file():
-        raise InvalidModel(
-            f"The file {location!r} with the weights {tensor.name!r} is missing.",
-            hint="Copy it into the folder of the model.",
-        )
-    try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
-    except ValueError:
-        offset, length = -1, -1
-    available = source.stat().st_size - offset
-    length = available if length == -1 else length
-    wanted = checks.declared_bytes(tensor)
-    if offset < 0 or length != wanted or length > available:
-        raise InvalidModel(
-            f"The weights {tensor.name!r} need {wanted:,} bytes of {location!r}, which the file does not have for them.",
-            hint="Export or copy the model with its external data again.",
-        )
-    with source.open("rb") as file:
-        file.seek(offset)
-        return file.read(length)
 
 
 def _fold_constants(graph: onnx.GraphProto) -> None:
