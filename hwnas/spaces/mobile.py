@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hwnas.supernet import Supernet
 
 _SMALLEST_MAP = 4  # the image is halved while what is left is at least so many pixels
-_WIDTHS = ((16, 24, 32), (32, 48, 64), (48, 64, 96), (96, 128, 160), (160, 192, 224))
+_WIDTHS = ((16, 24), (32, 48), (64, 80, 96), (96, 128, 160), (160, 192, 224))
 _GLOBAL = ("resolution", "activation")
 _STAGE = ("depth", "width", "kernel", "expansion", "squeeze_excite")
 
@@ -59,7 +59,7 @@ class MobileSpace(SearchSpace):
         widths: Sequence[Sequence[int]] | None = None,
         depths: Sequence[int] = (1, 2, 3),
         kernels: Sequence[int] = (3, 5),
-        expansions: Sequence[int] = (2, 4),
+        expansions: Sequence[int] = (3, 4),
         squeeze_excite: Sequence[bool] = (False, True),
         stem_width: int = 16,
         head_width: int | None = None,
