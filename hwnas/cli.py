@@ -32,6 +32,8 @@ from hwnas.errors import (
 )
 
 _BAD_INPUT = (InvalidConfig, InvalidData, InvalidModel, JournalDamaged, ProvenanceMismatch, ValueError)
+_INTERRUPTED = 130
+_WIDTH_OF_FILES = 200
 _RESUMES = "The same command goes on where this one stopped."
 
 app = typer.Typer(
@@ -70,6 +72,8 @@ def execute(arguments: Sequence[str]) -> int:
     with _standard_output_for_the_answer(as_json) as write:
         try:
             answer = typer.main.get_command(app).main(list(arguments), prog_name="hwnas", standalone_mode=False)
+            if answer == _INTERRUPTED:  # what typer makes of Ctrl-C
+                raise KeyboardInterrupt
         except (Exception, KeyboardInterrupt) as error:
             status, value = _explained(error)
             if as_json:
@@ -90,7 +94,7 @@ def _explained(error: BaseException) -> tuple[int, Mapping[str, Any]]:
     """Exit status and error object."""
     kind = type(error).__name__
     if isinstance(error, typer.Abort | KeyboardInterrupt):
-        return 130, {"kind": "Interrupted", "message": "Interrupted.", "hint": _RESUMES}
+        return _INTERRUPTED, {"kind": "Interrupted", "message": "Interrupted.", "hint": _RESUMES}
     if isinstance(error, typer.TyperException):
         return 2, {"kind": "Usage", "message": error.format_message(), "hint": "hwnas --help; hwnas COMMAND --help"}
     if isinstance(error, InfeasibleBudget):
@@ -117,7 +121,7 @@ def _explained(error: BaseException) -> tuple[int, Mapping[str, Any]]:
 def _show(answer: Answer) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
     for part in answer.shown:
         console.print(part)
 

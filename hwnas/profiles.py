@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hwnas.space import SearchSpace
 
 TIMED = 80
+BESIDE_MODELS = 12
 
 
 def make(
@@ -31,7 +32,12 @@ def make(
     time_limit_s: float | None = None,
     on_event: OnEvent = ignore,
 ) -> Profile:
-    """Profile what a space is made of, and whole networks drawn from it, and models; see :func:`profilers.profile`."""
+    """Profile what a space is made of, and whole networks drawn from it, and models; see :func:`profilers.profile`.
+
+    A predictor learns from several whole networks what a network costs beside its kernels, so models without a space are timed
+    beside networks of the space ``mobile``.
+    """
+    from hwnas import spaces
     from hwnas.costs import cover
 
     covered: list[Graph] = []
@@ -40,6 +46,9 @@ def make(
         covered = [space.graph(g) for g in cover(space, seed)]
         drawn = space.sample(np.random.default_rng(seed), TIMED)
         timed += [space.graph(g) for g in (space.largest(), *drawn)]
+    else:
+        beside = spaces.open("mobile", (3, 32, 32), 10)
+        timed += [beside.graph(g) for g in beside.sample(np.random.default_rng(seed), BESIDE_MODELS)]
     return profilers.profile(
         device, covered, timed=timed, path=path, seed=seed, time_limit_s=time_limit_s, on_event=on_event
     )

@@ -17,7 +17,7 @@ import devices
 import predictors
 from devices import profile as profile_files
 from devices.errors import ProvenanceMismatch
-from devices.events import OnEvent, ignore
+from devices.events import Note, OnEvent, ignore
 from devices.journal import Journal
 from devices.versions import versions
 from hwnas import accuracy, finalist, profiles, searchers, spaces, tasks
@@ -29,6 +29,7 @@ from hwnas.delivery import Delivery
 from hwnas.problem import Problem
 from hwnas.report_data import write_report
 from hwnas.steps import Steps
+from predictors.errors import NotFitted
 
 if TYPE_CHECKING:
     from devices import Device, Profile
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 Step = Literal["search", "train", "export", "certify", "report"]
 SCHEMA = 1
+_LIMITS_AT_MOST = 5  # a slow machine gets so many times the time limit before there is too little to learn from
 _VERSIONS = ("hwnas", "numpy", "onnx", "onnxruntime", "scipy", "torch", "xgboost")
 
 
@@ -156,8 +158,15 @@ def _profiled(
     if recorded is None and not path.exists():
         partial = path.with_name(f".partial-{path.name}")
         limit = config.device.profile_time_limit_s
-        profiles.make(device, partial, space=space, seed=config.seed, time_limit_s=limit, on_event=on_event)
-        predictors.load_or_fit(partial, seed=config.seed)  # too little to learn from: the same command measures more
+        for left in reversed(range(_LIMITS_AT_MOST)):
+            profiles.make(device, partial, space=space, seed=config.seed, time_limit_s=limit, on_event=on_event)
+            try:
+                predictors.load_or_fit(partial, seed=config.seed)
+                break
+            except NotFitted as error:
+                if not left:
+                    raise
+                on_event(Note(f"{error.message} The profile goes on."))
         if predictors.predictor_path(partial).exists():
             predictors.predictor_path(partial).replace(predictors.predictor_path(path))
         partial.replace(path)

@@ -29,9 +29,10 @@ def predict(
     from devices.profile import load
     from hwnas import profiles, progress
 
+    known = load(profile)
     graphs = [devices.load_onnx(path, shapes(input)) for path in models]
     predictor = predictors.load_or_fit(profile)
-    with progress.shown() as on_event, profiles.device_of(load(profile), on_event) as device:
+    with progress.shown() as on_event, profiles.device_of(known, on_event) as device:
         estimates = predictor.predict(graphs, device)
     found = [_value(path, estimates, i) for i, path in enumerate(models)]
     return Answer({"models": found}, [part for value in found for part in _tables(value)])
