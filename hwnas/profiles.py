@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from devices import Device, Graph, Profile
     from hwnas.space import SearchSpace
 
+PROFILE = "device.profile.jsonl"
+"""Name in a run's folder, where the configuration names no place."""
 TIMED = 80
 BESIDE_MODELS = 12
 

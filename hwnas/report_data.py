@@ -19,6 +19,7 @@ from hwnas.candidates import Candidates
 from hwnas.costs import Costs
 from hwnas.errors import InvalidData
 from hwnas.finalist import corrections
+from hwnas.profiles import PROFILE
 from hwnas.report import Check, ReportCandidates, ReportData, ReportHistory, ReportKernel, render
 
 Unit = Mapping[str, Any]
@@ -48,7 +49,7 @@ def report_data(run: str | os.PathLike[str]) -> ReportData:
     budget = Budget(**_required(units, "budget", folder)["budget"])
     certificate = certificates.read(folder / "bundle") if certified else None
     measured = [unit for unit in units if unit["unit"] == "measured"]
-    noise_floor, checks = _checks(Path(_required(units, "profile", folder)["path"]))
+    noise_floor, checks = _checks(Path(header["config"]["device"]["profile"] or folder / PROFILE))
     if certificate is not None:
         checks += [
             Check(name, f.predicted_p50_ms, f.p50_ms, "exported")

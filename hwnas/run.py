@@ -153,7 +153,7 @@ def _profiled(
     config: Config, folder: Path, space: SearchSpace, device: Device, steps: Steps, on_event: OnEvent
 ) -> Path:
     """Path of the profile; it is made now if there is none, and must stay as it is from then on."""
-    path = config.device.profile or folder / "device.profile.jsonl"
+    path = config.device.profile or folder / profiles.PROFILE
     recorded = steps.recorded("profile")
     if recorded is None and not path.exists():
         partial = path.with_name(f".partial-{path.name}")
@@ -172,7 +172,7 @@ def _profiled(
         partial.replace(path)
     found = sha256(path) if path.exists() else None
     if recorded is None:
-        steps.once("profile", lambda: {"path": str(path), "sha256": found})
+        steps.once("profile", lambda: {"sha256": found})
     elif recorded["sha256"] != found:
         raise ProvenanceMismatch(
             f"{path} is not what it was when this run began; it",
