@@ -82,7 +82,7 @@ def fit(
         task.train,
         batch_size=settings.batch_size,
         epochs=settings.epochs,
-        shift=settings.shift,
+        shift=round(settings.shift * max(task.input_shape[1:])),
         flip=task.flip,
         seed=seed,
         first_step=state.step,

@@ -22,7 +22,7 @@ class FitSettings(BaseModel):
         momentum: of the gradient.
         weight_decay: on weights of convolutions and linear layers, not on biases and batch norm.
         label_smoothing: share of the label that is spread over all classes.
-        shift: each image is moved by up to so many pixels in each direction; what it leaves is black.
+        shift: each image is moved by up to this fraction of its longer side, in whole pixels; what it leaves is black.
         averaging_epochs: time constant of the exponential average of the weights, in epochs.
         checkpoint_steps: steps between two checkpoints; every epoch ends with one as well.
     """
@@ -36,7 +36,7 @@ class FitSettings(BaseModel):
     momentum: _Fraction = 0.9
     weight_decay: _NotNegative = 5e-4
     label_smoothing: _Fraction = 0.1
-    shift: Annotated[int, Field(ge=0)] = 2
+    shift: _Fraction = 0.07
     averaging_epochs: _Positive = 0.3
     checkpoint_steps: _Count = 200
 

@@ -96,7 +96,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(tmp_path: Path) -> N
 
 
 def test_it_learns_and_a_finished_training_is_not_repeated(task: Task, tmp_path: Path) -> None:
-    settings = TrainSettings(epochs=12, batch_size=64, learning_rate=0.2, shift=1)
+    settings = TrainSettings(epochs=12, batch_size=64, learning_rate=0.2)
     trained = train(small(), task, size=8, settings=settings, seed=0, checkpoint=tmp_path / "w")
     accuracy = evaluate(trained.module, task.validation, task, 8)
     assert accuracy > 0.85
