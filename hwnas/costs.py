@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol, final
 
@@ -13,6 +13,7 @@ from devices import Device, ExecutedKernel, Graph
 from devices.events import OnEvent, Progress, ignore
 from hwnas.space import Genotypes, SearchSpace
 from predictors import LatencyPredictor, activations_in_use
+from predictors.features import footprint_octave, footprints
 
 Floats = NDArray[np.float64]
 
@@ -59,35 +60,52 @@ class CostModel(Protocol):
 class CompiledCosts:
     """A predictor, worked out for every piece of a space.
 
+    A kernel takes longer in a network that touches more memory, so times are kept for every power of two of the footprint.
+
     Attributes:
         space: the space.
-        added: ``(pieces + 1, 4)`` what a piece adds to latency in ms, to its doubt in ms, to weight and to file bytes. The last
-            row is zero, for places that are empty.
+        times: ``(octaves, pieces + 1, 2)`` what a piece adds to latency in ms and to its doubt in ms, in networks of footprints
+            from ``2 ** first_octave`` bytes on. The last piece is zero, for places that are empty.
+        first_octave: of ``times``.
+        added: ``(pieces + 1, 3)`` what a piece adds to the footprint, to weight and to file bytes.
         live: ``(pieces + 1,)`` highest use of activations while the piece runs, in bytes.
-        constant: ``(4,)`` what a network has beside its pieces, in the order of ``added``.
+        run_overhead_ms: what a run costs beside its pieces.
+        file_bytes: what a file has beside its pieces.
         p50, p50_upper: factors from latency to the median and to its upper bound.
     """
 
     space: SearchSpace
+    times: Floats
+    first_octave: int
     added: Floats
     live: Floats
-    constant: Floats
+    run_overhead_ms: float
+    file_bytes: float
     p50: float
     p50_upper: float
 
     def costs(self, genotypes: Genotypes) -> Costs:
         """Costs of ``(n, G)`` genotypes."""
-        sums, live = np.empty((len(genotypes), 4)), np.empty(len(genotypes))
-        for start in range(0, len(genotypes), _ROWS):
+        n = len(genotypes)
+        sums, times, live = np.zeros((n, 3)), np.zeros((n, 2)), np.zeros(n)
+        for start in range(0, n, _ROWS):
             rows = slice(start, start + _ROWS)
             pieces = self.space.pieces(genotypes[rows])
-            sums[rows] = self.constant
-            live[rows] = 0
             for place in pieces.T:
                 sums[rows] += self.added[place]
                 np.maximum(live[rows], self.live[place], out=live[rows])
-        latency, doubt, weights, model = sums.T
-        return Costs(latency, latency * self.p50, (latency + doubt) * self.p50_upper, weights + live, model)
+            octave = footprint_octave(sums[rows, 0]) - self.first_octave
+            octave = np.clip(octave, 0, len(self.times) - 1)
+            for place in pieces.T:
+                times[rows] += self.times[octave, place]
+        latency, doubt = times[:, 0] + self.run_overhead_ms, times[:, 1]
+        return Costs(
+            latency,
+            latency * self.p50,
+            (latency + doubt) * self.p50_upper,
+            sums[:, 1] + live,
+            sums[:, 2] + self.file_bytes,
+        )
 
 
 def cover(space: SearchSpace, seed: int = 0) -> Genotypes:
@@ -141,35 +159,60 @@ def compile_costs(
     """
     genotypes = cover(space, seed)
     pieces = space.pieces(genotypes)
-    added = np.zeros((space.piece_count + 1, 4))
-    live, seen = np.zeros(space.piece_count + 1), np.zeros(space.piece_count + 1)
-    constant = np.zeros(4)
     index = {place: i for i, place in enumerate(space.places)}
     graphs = [space.graph(genotype) for genotype in genotypes]
     lowerings = []
     for done, graph in enumerate(graphs, start=1):
         lowerings += predictor.lower([graph], device)
         on_event(Progress("compile", done, len(graphs)))
-    kernel_costs = predictor.kernel_costs(lowerings)
-    for graph, ids, lowering, costs in zip(graphs, pieces, lowerings, kernel_costs, strict=True):
-        place = np.array([index[p] for p in kernel_places(lowering.kernels, index)])
-        weights = [k.kernel.weight_bytes for k in lowering.kernels]
-        of_kernel = np.column_stack([costs.latency_ms, costs.over_ms, weights, np.zeros(len(weights))])
-        of_place = np.zeros((len(index), 4))
-        np.add.at(of_place, place, of_kernel)
-        of_place[:, 3], rest = _model_bytes(graph, index)
-        constant[3] += rest
-        highest = np.zeros(len(index))
-        np.maximum.at(highest, place, activations_in_use(lowering.kernels))
-        there = ids >= 0
-        added[ids[there]] += of_place[there]
-        live[ids[there]] += highest[there]
-        seen[ids[there]] += 1
-    constant[3] /= len(genotypes)
-    constant[0] = predictor.run_overhead_ms
-    times = np.maximum(seen, 1)
+    places = [np.array([index[p] for p in kernel_places(low.kernels, index)]) for low in lowerings]
+
+    def mean(of_network: Iterable[Floats], columns: int) -> Floats:
+        """``(pieces + 1, columns)`` mean over the cover's networks of what each says, ``(P, columns)``, of its pieces."""
+        total, seen = np.zeros((space.piece_count + 1, columns)), np.zeros((space.piece_count + 1, 1))
+        for ids, values in zip(pieces, of_network, strict=True):
+            total[ids[ids >= 0]] += values[ids >= 0]
+            seen[ids[ids >= 0]] += 1
+        return np.asarray(total / np.maximum(seen, 1), np.float64)
+
+    def summed(values: Sequence[Floats], place: NDArray[np.int64]) -> Floats:
+        """``(P, columns)`` from what each kernel adds, a column each."""
+        of_place = np.zeros((len(index), len(values)))
+        np.add.at(of_place, place, np.column_stack(values))
+        return of_place
+
+    def times(octave: int) -> Floats:
+        costs = predictor.kernel_costs(lowerings, footprint_bytes=2.0**octave)
+        return mean((summed([c.latency_ms, c.over_ms], p) for c, p in zip(costs, places, strict=True)), 2)
+
+    files = [_model_bytes(graph, index) for graph in graphs]
+    bytes_of = [
+        np.column_stack([summed([footprints(low.kernels), _weight_bytes(low.kernels)], place), of_place])
+        for low, place, (of_place, _) in zip(lowerings, places, files, strict=True)
+    ]
+    added = mean(bytes_of, 3)
+    of_pieces = np.where(
+        (ids := space.pieces(space.sample(np.random.default_rng(seed), _SAMPLE))) >= 0, added[ids, 0], 0
+    )
+    octaves = footprint_octave(of_pieces.sum(axis=1))
+    first, last = int(octaves.min()), int(octaves.max())
+    highest = []
+    for low, place in zip(lowerings, places, strict=True):
+        live = np.zeros((len(index), 1))
+        np.maximum.at(live[:, 0], place, activations_in_use(low.kernels))
+        highest.append(live)
     calibration = predictor.calibration_
-    return CompiledCosts(space, added / times[:, None], live / times, constant, calibration.p50, calibration.p50_upper)
+    return CompiledCosts(
+        space,
+        np.stack([times(octave) for octave in range(first, last + 1)]),
+        first,
+        added,
+        mean(highest, 1)[:, 0],
+        predictor.run_overhead_ms,
+        float(np.mean([rest for _, rest in files])),
+        calibration.p50,
+        calibration.p50_upper,
+    )
 
 
 def kernel_places(kernels: Sequence[ExecutedKernel], places: Container[str]) -> list[str]:
@@ -192,6 +235,11 @@ def kernel_places(kernels: Sequence[ExecutedKernel], places: Container[str]) -> 
         last = last if name is None else name
         settled.append(last)
     return settled
+
+
+def _weight_bytes(kernels: Sequence[ExecutedKernel]) -> Floats:
+    """``(n,)`` bytes of each kernel's constants."""
+    return np.array([k.kernel.weight_bytes for k in kernels], np.float64)
 
 
 def _model_bytes(graph: Graph, index: Mapping[str, int]) -> tuple[Floats, int]:

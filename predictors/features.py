@@ -44,6 +44,7 @@ KERNEL_FEATURES = (
     "out_item_bytes",
     "quantized",
 )
+_NUMBERS = 19  # that _row gives
 CONTEXT_FEATURES = ("log_reuse_bytes", "log_footprint_bytes", "is_output")
 
 
@@ -79,9 +80,9 @@ class _Window:
 def kernel_table(kernels: Sequence[Kernel]) -> KernelTable:
     """Features of ``kernels``, which should be distinct: the cost is one pass in Python over them."""
     rows = [_row(k) for k in kernels]
-    family = np.array([r[0] for r in rows], dtype=np.str_)
-    numbers = np.array([r[1] for r in rows], dtype=np.float64).reshape(len(rows), -1)
-    macs, read, write, weight, c_in, c_out, group, height, width, *rest = numbers.T if len(rows) else np.empty((19, 0))
+    family = np.array([r[0] for r in rows], np.str_)
+    numbers = np.array([r[1] for r in rows], dtype=np.float64).reshape(-1, _NUMBERS)
+    macs, read, write, weight, c_in, c_out, group, height, width, *rest = numbers.T
     moved = read + write + weight
     log_macs, log_moved = np.log(np.maximum(macs, 1)), np.log(np.maximum(moved, 1))
     matrix = np.stack(
@@ -115,14 +116,31 @@ def context(kernels: Sequence[ExecutedKernel]) -> NDArray[np.float64]:
     The reuse distance of a kernel is what was written between its farthest producer and itself: what does not fit into a cache
     by then has left it. A network input counts as written before the first kernel.
     """
-    written = np.array([sum(t.nbytes for t in k.kernel.outputs) for k in kernels], dtype=np.float64)
-    weights = np.array([k.kernel.weight_bytes for k in kernels], dtype=np.float64)
-    before = np.concatenate([[0.0], np.cumsum(written + weights)])
+    before = np.concatenate([[0.0], np.cumsum(footprints(kernels))])
     oldest = np.array([min(k.reads, default=i - 1) for i, k in enumerate(kernels)], dtype=np.int64)
     reuse = before[np.arange(len(kernels))] - before[np.clip(oldest, 0, None)]
     footprint = np.full(len(kernels), before[-1])
     is_output = np.array([k.is_output for k in kernels], dtype=np.float64)
     return np.stack([np.log1p(reuse), np.log1p(footprint), is_output], axis=1)
+
+
+def footprints(kernels: Sequence[ExecutedKernel]) -> NDArray[np.float64]:
+    """``(n,)`` bytes that each kernel adds to its network's footprint: what it writes, and its weights."""
+    return np.array(
+        [sum(t.nbytes for t in k.kernel.outputs) + k.kernel.weight_bytes for k in kernels], dtype=np.float64
+    )
+
+
+def with_footprint(contexts: NDArray[np.float64], footprint_bytes: float) -> NDArray[np.float64]:
+    """``(n, 3)`` the same :func:`context` rows, as in a network of that footprint."""
+    changed = contexts.copy()
+    changed[:, CONTEXT_FEATURES.index("log_footprint_bytes")] = np.log1p(footprint_bytes)
+    return changed
+
+
+def footprint_octave(footprint_bytes: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The power of two next to each footprint; kernel times distinguish no finer."""
+    return np.asarray(np.rint(np.log1p(footprint_bytes) / np.log(2)), np.int64)
 
 
 def _row(kernel: Kernel) -> tuple[str, list[float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -18,6 +18,7 @@ from predictors.calibration import Calibration
 from predictors.correction import Correction
 from predictors.errors import NotFitted, NotLowered
 from predictors.estimates import Estimates, KernelEstimate
+from predictors.features import with_footprint
 from predictors.kernel_model import BOUNDS, Executions, KernelModel, executions
 from predictors.memory import peak_memory
 from predictors.provenance import provenance
@@ -97,9 +98,14 @@ class LatencyPredictor:
         """What a run costs beside its kernels."""
         return self.correction_.run * 1e3
 
-    def kernel_costs(self, lowerings: Sequence[Lowering]) -> list[KernelCosts]:
-        """What each kernel of each network adds; with :attr:`run_overhead_ms`, a network's ``latency_ms`` is their sum."""
+    def kernel_costs(self, lowerings: Sequence[Lowering], *, footprint_bytes: float | None = None) -> list[KernelCosts]:
+        """What each kernel of each network adds; with :attr:`run_overhead_ms`, a network's ``latency_ms`` is their sum.
+
+        With ``footprint_bytes``, what it would add in a network that touches so many bytes in all.
+        """
         data = executions(lowerings)
+        if footprint_bytes is not None:
+            data = replace(data, context=with_footprint(data.context, footprint_bytes))
         costs = _predict(self.kernel_model_, self.correction_, data)[0] * 1e3
         doubt = _doubt(self.kernel_model_, data)[data.kernel]
         over, under = costs * (doubt - 1), costs * (1 - 1 / doubt)
