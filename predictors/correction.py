@@ -25,6 +25,7 @@ from predictors.kernel_model import Executions
 
 Floats = NDArray[np.float64]
 
+_SHORTEST = 5e-8  # seconds that a kernel takes at least
 _NOISE = 0.01  # standard deviation of a timed network, as a fraction
 _SCALE = 0.3  # prior standard deviations: of the scale,
 _CALL = 2e-6  # of the seconds for each kernel
@@ -88,7 +89,8 @@ class Correction:
         none = (0.0, 0.0)
         families = np.array([self.families.get(str(f), none) for f in data.table.family]).reshape(-1, 2)
         factor = 1 + self.scale + families[:, 0] + np.array([self.kernels.get(k, 0.0) for k in data.kernels])
-        return np.asarray(seconds * factor[data.kernel] + (self.call + families[:, 1])[data.kernel], np.float64)
+        added = seconds * factor[data.kernel] + (self.call + families[:, 1])[data.kernel]
+        return np.maximum(np.asarray(added, np.float64), _SHORTEST)
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object; :meth:`from_json` is the inverse."""
