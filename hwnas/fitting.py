@@ -77,7 +77,7 @@ def fit(
     saved = checkpoints.read(checkpoint, header)
     if saved is not None:
         state.load(*saved)
-    keep = 1 - math.exp(-1 / (settings.averaging_epochs * per_epoch))
+    keep = 1 - math.exp(-1 / (settings.averaging * total))
     steps = batches(
         task.train,
         batch_size=settings.batch_size,

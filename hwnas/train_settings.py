@@ -23,7 +23,8 @@ class FitSettings(BaseModel):
         weight_decay: on weights of convolutions and linear layers, not on biases and batch norm.
         label_smoothing: share of the label that is spread over all classes.
         shift: each image is moved by up to this fraction of its longer side, in whole pixels; what it leaves is black.
-        averaging_epochs: time constant of the exponential average of the weights, in epochs.
+        averaging: time constant of the exponential average of the weights, as a fraction of all steps. What it averages over
+            must be short beside the end of the cycle, or it holds weights that had not learned enough.
         checkpoint_steps: steps between two checkpoints; every epoch ends with one as well.
     """
 
@@ -37,7 +38,7 @@ class FitSettings(BaseModel):
     weight_decay: _NotNegative = 5e-4
     label_smoothing: _Fraction = 0.1
     shift: _Fraction = 0.07
-    averaging_epochs: _Positive = 0.3
+    averaging: Annotated[float, Field(gt=0, lt=1)] = 0.02
     checkpoint_steps: _Count = 200
 
 
