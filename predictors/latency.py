@@ -103,6 +103,8 @@ class LatencyPredictor:
 
         With ``footprint_bytes``, what it would add in a network that touches so many bytes in all.
         """
+        if not lowerings:
+            return []
         data = executions(lowerings)
         if footprint_bytes is not None:
             data = replace(data, context=with_footprint(data.context, footprint_bytes))
