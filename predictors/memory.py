@@ -8,21 +8,21 @@ allocated in between, so the peak is higher than that of the live values alone.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from devices import ExecutedKernel, Lowering, Memory, TensorType
 
-_VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})
+_Value = tuple[int, int]  # (position of the kernel, number of its output)
+_CALLERS: _Value = (-1, 0)  # stands for all network inputs
+_VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
 # fmt: off
-_IN_PLACE = frozenset({
-    "Abs", "Add", "And", "Cast", "Ceil", "Clip", "Cos", "Div", "Elu", "Erf", "Exp", "Floor", "HardSigmoid",
-    "HardSwish", "LeakyRelu", "Log", "Mul", "Neg", "Not", "Or", "Pow", "QuickGelu", "Reciprocal", "Relu",
-    "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softmax", "Softplus", "Softsign", "Sqrt", "Sub", "Sum",
-    "Tanh", "ThresholdedRelu", "Xor", "BatchNormalization",
+_IN_PLACE = frozenset({  # as measured, one by one, on ONNX Runtime 1.31; arithmetic, and unary functions of numbers, are not
+    "Cast", "Clip", "Elu", "HardSigmoid", "LeakyRelu", "LogSoftmax", "Relu", "Selu", "Sigmoid", "Softmax", "Softplus",
+    "Softsign", "Tanh", "ThresholdedRelu",
 })
 # fmt: on
 _SUMS_IN_PLACE = frozenset({"com.microsoft.nchwc:Conv", "com.microsoft:FusedConv"})
@@ -37,78 +37,74 @@ def peak_memory(lowering: Lowering) -> Memory:
 def activations_in_use(kernels: Sequence[ExecutedKernel]) -> NDArray[np.int64]:
     """``(n,)`` bytes of activations allocated while each kernel runs. Network inputs belong to the caller and do not count."""
     n = len(kernels)
-    root: dict[tuple[int, int], tuple[int, int]] = {}
-    uses: dict[tuple[int, int], int] = defaultdict(int)
-    inputs = [_produced(kernels, k) for k in kernels]
-    for values in inputs:
-        for value in values:
-            if value is not None:
-                uses[value] += 1
-    died: dict[tuple[int, int], int] = {}
-    free: list[tuple[int, int]] = []
+    inputs = [_read(kernels, k) for k in kernels]
+    uses = Counter(value for values in inputs for value in values)
+    uses[_CALLERS] += 1  # never the last
+    owner = {_CALLERS: _CALLERS}
+    died: dict[_Value, int] = {}
+    free: list[_Value] = []
     for i, executed in enumerate(kernels):
-        for j, tensor in enumerate(executed.kernel.outputs):
-            value = (i, j)
+        outputs = [(i, j) for j in range(len(executed.kernel.outputs))]
+        for value, tensor in zip(outputs, executed.kernel.outputs, strict=True):
             uses[value] += 1 + executed.is_output
-            reused = None if executed.is_output else _reusable(kernels, executed, inputs[i], tensor, root, uses)
-            if reused is None and not executed.is_output and tensor.shape:
-                reused = next((f for f in free if _same(_type(kernels, f), tensor)), None)
-                if reused is not None:
-                    free.remove(reused)
-            root[value] = value if reused is None else reused
-            if reused is not None:
+            reused = None
+            if not executed.is_output:
+                shared = _shared(kernels, executed, inputs[i], tensor, owner, uses)
+                idle = (f for f in free if tensor.shape and _same(_type(kernels, f), tensor))
+                reused = next(idle, None) if shared is None else shared
+            if reused is None:
+                owner[value] = value
+            else:
+                owner[value] = reused
                 uses[reused] += uses[value]
-        for value in (*inputs[i], *((i, j) for j in range(len(executed.kernel.outputs)))):
-            if value is None:
-                continue
-            owner = root[value]
-            uses[owner] -= 1
-            if uses[owner] == 0:
-                free.insert(0, owner)
-                died[owner] = i
+                free = [f for f in free if f != reused]
+        for value in (*inputs[i], *outputs):
+            uses[owner[value]] -= 1
+            if uses[owner[value]] == 0:
+                free.insert(0, owner[value])
+                died[owner[value]] = i
     change = np.zeros(n + 1, np.int64)
-    for owner in set(root.values()):
-        size = _type(kernels, owner).nbytes
-        change[owner[0]] += size
-        change[died.get(owner, n - 1) + 1] -= size
+    for buffer in set(owner.values()) - {_CALLERS}:
+        size = _type(kernels, buffer).nbytes
+        change[buffer[0]] += size
+        change[died.get(buffer, n - 1) + 1] -= size
     return np.cumsum(change)[:n]
 
 
-def _produced(kernels: Sequence[ExecutedKernel], executed: ExecutedKernel) -> list[tuple[int, int] | None]:
-    """For each operand that is not constant, the value (kernel, output) it reads; None for a network input."""
+def _read(kernels: Sequence[ExecutedKernel], executed: ExecutedKernel) -> list[_Value]:
+    """The value that each operand that is not constant stands for."""
     wanted = [o.type for o in executed.kernel.inputs if not o.constant]
-    values: list[tuple[int, int] | None] = []
+    values: list[_Value] = []
     for at, tensor in zip(executed.reads, wanted, strict=False):
         outputs = kernels[at].kernel.outputs if at >= 0 else ()
-        values.append((at, outputs.index(tensor) if tensor in outputs else 0) if outputs else None)
+        values.append((at, outputs.index(tensor) if tensor in outputs else 0) if outputs else _CALLERS)
     return values
 
 
-def _reusable(
+def _shared(
     kernels: Sequence[ExecutedKernel],
     executed: ExecutedKernel,
-    inputs: Sequence[tuple[int, int] | None],
+    inputs: Sequence[_Value],
     tensor: TensorType,
-    root: dict[tuple[int, int], tuple[int, int]],
-    uses: dict[tuple[int, int], int],
-) -> tuple[int, int] | None:
-    """The buffer of an input that the output shares, if any."""
+    owner: Mapping[_Value, _Value],
+    uses: Mapping[_Value, int],
+) -> _Value | None:
+    """The buffer of an input that the output shares, if any: as a view, or because nobody else will read it."""
     op = executed.kernel.kind.rsplit(":", 1)[-1]
     if op in _VIEWS:
-        return root[inputs[0]] if inputs and inputs[0] is not None else None
+        return owner[inputs[0]] if inputs else None
+    candidates: Sequence[_Value] = ()
     if op in _IN_PLACE:
-        candidates = inputs[:2]
+        candidates = inputs[:1]
     elif executed.kernel.kind in _SUMS_IN_PLACE:
         candidates = inputs[1:]
-    else:
-        return None
     for value in candidates:
-        if value is not None and uses[root[value]] == 1 and _same(_type(kernels, value), tensor):
-            return root[value]
+        if uses[owner[value]] == 1 and _same(_type(kernels, value), tensor):
+            return owner[value]
     return None
 
 
-def _type(kernels: Sequence[ExecutedKernel], value: tuple[int, int]) -> TensorType:
+def _type(kernels: Sequence[ExecutedKernel], value: _Value) -> TensorType:
     return kernels[value[0]].kernel.outputs[value[1]]
 
 

@@ -1,0 +1,58 @@
+"""How many architectures a second does a compiled space cost? Latency, its upper bound, memory and file size at once.
+
+    python benchmarks/search_speed.py [--profile NAME.profile.jsonl] [--device onnxruntime:threads=1] [--networks 1000000]
+
+Without a profile one of 20 s is made for the purpose: speed does not depend on how good it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import devices
+import hwnas.profiles
+import hwnas.spaces
+from hwnas.costs import compile_costs
+from predictors import load_or_fit
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="onnxruntime:threads=1")
+    parser.add_argument("--space", default="mobile")
+    parser.add_argument("--shape", default="1x28x28")
+    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--networks", type=int, default=1_000_000)
+    parser.add_argument("--profile", type=Path)
+    options = parser.parse_args()
+    channels, height, width = (int(n) for n in options.shape.split("x"))
+    space = hwnas.spaces.open(options.space, (channels, height, width), options.classes)
+    with tempfile.TemporaryDirectory() as temporary, devices.open(options.device) as device:
+        path = options.profile or Path(temporary, "space.profile.jsonl")
+        if options.profile is None:
+            hwnas.profiles.make(device, path, space=space, time_limit_s=20)
+        predictor = load_or_fit(path)
+        started = time.perf_counter()
+        compiled = compile_costs(space, predictor, device)
+        print(f"compiled {space.piece_count} pieces in {time.perf_counter() - started:.1f} s")
+    genotypes = space.sample(np.random.default_rng(0), options.networks)
+    print(f"{'at once':>10} {'architectures/s':>16}")
+    for size in (100, 10_000, options.networks):
+        repeats = max(1, min(200, options.networks // size))
+        taken = []
+        for _ in range(3):
+            started = time.perf_counter()
+            for i in range(repeats):
+                compiled.costs(genotypes[i * size : (i + 1) * size])
+            taken.append(time.perf_counter() - started)
+        print(f"{size:>10,} {repeats * size / min(taken):>16,.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,389 @@
+"""Predictors on made-up devices whose law is known, and memory beside what ONNX Runtime reports."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import devices
+import hwnas.spaces
+from devices import DeviceInfo, ExecutedKernel, Graph, Kernel, Lowering, Memory, Operand, Profile, TensorType, Timing
+from devices.errors import HwnasError
+from devices.kernels import Attribute
+from devices.profile import ProfileWriter
+from predictors import LatencyPredictor, activations_in_use, load_or_fit, peak_memory, predictor_path
+from predictors.calibration import Calibration
+from predictors.errors import NotFitted, NotLowered
+from predictors.features import KERNEL_FEATURES, context, kernel_table
+
+INFO = DeviceInfo("made-up:threads=1", {"cpu": "made up"}, {"made-up": "1"}, {"threads": 1})
+PROFILER, CALL, RUN = 1.8e-6, 0.4e-6, 9e-6  # seconds that the made-up profiler, runtime and run add
+NCHWC = "com.microsoft.nchwc:Conv"
+SPACE = hwnas.spaces.open("mobile", (1, 28, 28), 10)
+
+
+def f32(*shape: int) -> TensorType:
+    return TensorType("float32", shape)
+
+
+def conv(
+    n: int,
+    c: int,
+    size: int,
+    *,
+    kernel: int = 3,
+    stride: int = 1,
+    group: int = 1,
+    sums: bool = False,
+    kind: str = NCHWC,
+) -> Kernel:
+    out = f32(1, n, -(-size // stride), -(-size // stride))
+    inputs = [Operand(f32(1, c, size, size)), Operand(f32(n, c // group, kernel, kernel), True), Operand(f32(n), True)]
+    attributes: dict[str, Attribute] = {
+        "group": group, "kernel_shape": (kernel, kernel), "pads": (kernel // 2,) * 4, "strides": (stride, stride),
+    }  # fmt: skip
+    return Kernel(
+        kind,
+        (*inputs, Operand(out)) if sums else tuple(inputs),
+        (out,),
+        tuple(sorted(attributes.items())),
+    )
+
+
+def relu(*shape: int, kind: str = "Relu") -> Kernel:
+    return Kernel(kind, (Operand(f32(*shape)),), (f32(*shape),))
+
+
+def chain(*kernels: Kernel, reads: dict[int, tuple[int, ...]] | None = None) -> tuple[ExecutedKernel, ...]:
+    last = len(kernels) - 1
+    return tuple(
+        ExecutedKernel(k, (f"n{i}",), (reads or {}).get(i, (i - 1,)), i == last, None) for i, k in enumerate(kernels)
+    )
+
+
+def unfused(graph: Graph) -> Lowering:
+    """What a runtime would do that runs node by node."""
+    maker: dict[str, int] = {}
+    kernels = []
+    for i, node in enumerate(graph.nodes):
+        kernel = Kernel(
+            node.op,
+            tuple(Operand(graph.tensors[t], t in graph.constants) for t in node.inputs),
+            tuple(graph.tensors[t] for t in node.outputs),
+            tuple(sorted(node.attributes.items())),
+        )
+        reads = tuple(maker.get(t, -1) for t in node.inputs if t not in graph.constants)
+        kernels.append(ExecutedKernel(kernel, (node.name,), reads, node.outputs[0] in graph.outputs, None))
+        maker |= dict.fromkeys(node.outputs, i)
+    return Lowering(tuple(kernels), peak_memory(Lowering(tuple(kernels), Memory(0, 0, "estimated"))))
+
+
+def law(kernel: Kernel) -> float:
+    """Seconds of a kernel on the made-up device: not quite what the predictor assumes."""
+    table = kernel_table([kernel])
+    aligned = 1.0 if kernel.outputs[0].shape[1] % 16 == 0 else 1.35
+    depthwise = 3.0 if "depthwise" in str(table.family[0]) else 1.0
+    work = table.macs[0] * depthwise * aligned / 40e9
+    return CALL + max(float(work), float(table.moved_bytes[0]) / 30e9)
+
+
+def measured(lowering: Lowering, rng: np.random.Generator) -> tuple[Lowering, Timing]:
+    """Kernel times as a profiler with an overhead reports them, and the time of the whole network."""
+    seconds = [law(k.kernel) for k in lowering.kernels]
+    kernels = tuple(
+        replace(k, seconds=(s + PROFILER) * math.exp(rng.normal(0, 0.03)))
+        for k, s in zip(lowering.kernels, seconds, strict=True)
+    )
+    latency = (sum(seconds) + RUN) * 1e3 * math.exp(rng.normal(0, 0.003))
+    p50 = latency * math.exp(abs(rng.normal(0.02, 0.01)))
+    return replace(lowering, kernels=kernels), Timing(latency, p50, 1.2 * p50, p50, p50, 8, 200, True, 0.003)
+
+
+def made_up(n: int, seed: int) -> list[tuple[Graph, Lowering, Timing]]:
+    rng = np.random.default_rng(seed)
+    graphs = [SPACE.graph(g) for g in SPACE.sample(rng, n)]
+    return [(g, *measured(unfused(g), rng)) for g in graphs]
+
+
+def write(path: Path, found: list[tuple[Graph, Lowering, Timing]]) -> Path:
+    with ProfileWriter(path, INFO, {}) as writer:
+        for graph, lowering, _ in found:
+            writer.lowering(graph.digest(), lowering, {})
+        writer.timings({graph.digest(): timing for graph, _, timing in found}, {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def profile_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("made-up") / "made-up.profile.jsonl", made_up(80, seed=1))
+
+
+@pytest.fixture(scope="module")
+def predictor(profile_path: Path) -> LatencyPredictor:
+    return load_or_fit(profile_path)
+
+
+@pytest.fixture(scope="module")
+def held_out() -> list[tuple[Graph, Lowering, Timing]]:
+    return made_up(100, seed=2)
+
+
+@pytest.fixture(scope="module")
+def onnxruntime() -> Iterator[devices.Device]:
+    with devices.open("onnxruntime:threads=1") as device:
+        yield device
+
+
+# --- features --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kernel", "stride", "size"), list(itertools.product((1, 3, 5), (1, 2), (3, 7, 8))))
+def test_macs_leave_padding_out(kernel: int, stride: int, size: int) -> None:
+    pad, out = kernel // 2, -(-size // stride)
+    real = sum(0 <= o * stride - pad + k < size for o in range(out) for k in range(kernel))
+    for group, channels in ((1, 8 * 4), (4, 8)):
+        table = kernel_table([conv(8, 4, size, kernel=kernel, stride=stride, group=group)])
+        assert table.macs[0] == channels * real**2
+
+
+def test_families_tell_the_variants_of_convolutions_apart() -> None:
+    kernels = [
+        conv(8, 8, 9), conv(8, 8, 9, kernel=1), conv(8, 8, 9, group=8), conv(8, 8, 9, group=2), conv(8, 8, 1, kernel=1),
+    ]  # fmt: skip
+    table = kernel_table(kernels)
+    variants = ["dense", "pointwise", "depthwise", "grouped", "vector"]
+    assert table.family.tolist() == [f"{NCHWC}/{v}" for v in variants]
+    assert table.matrix.shape == (5, len(KERNEL_FEATURES))
+    assert np.isfinite(table.matrix).all()
+
+
+def test_products_are_as_deep_as_their_inner_axis() -> None:
+    gemm = Kernel("Gemm", (Operand(f32(1, 64)), Operand(f32(10, 64), True)), (f32(1, 10),), (("transB", 1),))
+    matmul = Kernel("MatMul", (Operand(f32(2, 7, 5)), Operand(f32(5, 3), True)), (f32(2, 7, 3),))
+    assert kernel_table([gemm, matmul]).macs.tolist() == [640, 2 * 7 * 5 * 3]
+
+
+def test_no_kernels_have_no_features() -> None:
+    assert len(kernel_table([]).macs) == 0
+    assert context(()).shape == (0, 3)
+
+
+def test_reuse_distance_counts_what_was_written_in_between() -> None:
+    size = relu(1, 8, 4, 4).outputs[0].nbytes
+    kernels = chain(relu(1, 8, 4, 4), relu(1, 8, 4, 4), relu(1, 8, 4, 4), reads={2: (0,)})
+    reuse, footprint, is_output = context(kernels).T
+    assert np.allclose(np.expm1(reuse), [0, size, 2 * size])
+    assert np.allclose(np.expm1(footprint), 3 * size)
+    assert is_output.tolist() == [0, 0, 1]
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_elementwise_kernels_overwrite_their_input() -> None:
+    size = f32(1, 8, 4, 4).nbytes
+    kernels = chain(conv(8, 8, 4), relu(1, 8, 4, 4), relu(1, 8, 4, 4), conv(8, 8, 4))
+    assert activations_in_use(kernels).tolist() == [size, size, size, 2 * size]
+
+
+def test_an_input_that_is_read_again_is_not_overwritten() -> None:
+    size = f32(1, 8, 4, 4).nbytes
+    kernels = chain(conv(8, 8, 4), relu(1, 8, 4, 4), conv(8, 8, 4, sums=True), reads={2: (1, 0)})
+    assert activations_in_use(kernels).tolist() == [size, 2 * size, 3 * size]
+
+
+def test_views_take_no_memory() -> None:
+    flatten = Kernel("Flatten", (Operand(f32(1, 8, 4, 4)),), (f32(1, 128),))
+    of_input = Kernel("Flatten", (Operand(f32(1, 128)),), (f32(1, 128),))
+    gemm = Kernel("Gemm", (Operand(f32(1, 128)), Operand(f32(10, 128), True)), (f32(1, 10),))
+    assert activations_in_use(chain(conv(8, 8, 4), flatten, gemm)).tolist() == [512, 512, 552]
+    assert activations_in_use(chain(of_input, gemm)).tolist() == [0, 40]
+
+
+def test_a_buffer_that_is_taken_over_stays_allocated_in_between() -> None:
+    large, small = f32(1, 8, 8, 8).nbytes, f32(1, 8, 4, 4).nbytes
+    kernels = chain(conv(8, 8, 8), conv(8, 8, 8, stride=2), conv(8, 8, 4), conv(8, 8, 4))
+    grow = Kernel("Resize", (Operand(f32(1, 8, 4, 4)),), (f32(1, 8, 8, 8),))
+    kernels = chain(*(k.kernel for k in kernels), grow, conv(8, 8, 8))
+    assert activations_in_use(kernels).tolist() == [large] + [large + small] + [large + 2 * small] * 2 + [
+        large + small,
+        2 * large,
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_memory_is_what_onnx_runtime_reports(onnxruntime: devices.Device, seed: int) -> None:
+    (genotype,) = SPACE.sample(np.random.default_rng(seed), 1)
+    with onnxruntime.load(SPACE.graph(genotype)) as session:
+        lowering = Lowering(tuple(session.kernels()), session.memory())
+    assert lowering.memory.source == "runtime"
+    assert replace(peak_memory(lowering), source="runtime") == lowering.memory
+
+
+# --- latency ---------------------------------------------------------------------------------------------------------
+
+
+def test_networks_that_the_profile_does_not_hold_are_predicted(
+    predictor: LatencyPredictor, held_out: list[tuple[Graph, Lowering, Timing]]
+) -> None:
+    estimates = predictor.predict_lowerings([lowering for _, lowering, _ in held_out])
+    truth = np.array([t.latency_ms for _, _, t in held_out])
+    p50 = np.array([t.p50_ms for _, _, t in held_out])
+    assert np.mean(np.abs(estimates.latency_ms / truth - 1) <= 0.05) >= 0.97
+    assert np.abs(estimates.p50_ms / p50 - 1).max() <= 0.1
+    assert 0.8 <= np.mean((estimates.lower_ms <= truth) & (truth <= estimates.upper_ms)) <= 1
+    assert np.mean(p50 <= estimates.p50_upper_ms) >= 0.88
+    assert np.median(estimates.upper_ms / estimates.lower_ms) <= 1.1
+
+
+def test_a_latency_is_the_sum_of_its_kernels_and_the_run(
+    predictor: LatencyPredictor, held_out: list[tuple[Graph, Lowering, Timing]]
+) -> None:
+    lowerings = [lowering for _, lowering, _ in held_out[:10]]
+    estimates = predictor.predict_lowerings(lowerings)
+    costs = predictor.kernel_costs(lowerings)
+    sums = [c.latency_ms.sum() + predictor.run_overhead_ms for c in costs]
+    assert np.allclose(sums, estimates.latency_ms, rtol=1e-12)
+    for kernels, c, lowering in zip(estimates.kernels, costs, lowerings, strict=True):
+        assert [k.latency_ms for k in kernels] == c.latency_ms.tolist()
+        assert [k.nodes for k in kernels] == [k.nodes for k in lowering.kernels]
+        assert all(k.profiled and k.bound in ("compute", "bytes", "overhead") for k in kernels)
+        assert min(k.latency_ms for k in kernels) >= 0
+
+
+def test_estimates_do_not_depend_on_what_is_asked_beside(
+    predictor: LatencyPredictor, held_out: list[tuple[Graph, Lowering, Timing]]
+) -> None:
+    lowerings = [lowering for _, lowering, _ in held_out[:10]]
+    together = predictor.predict_lowerings(lowerings)
+    alone = [predictor.predict_lowerings([lowering]).latency_ms[0] for lowering in lowerings]
+    assert np.allclose(together.latency_ms, alone, rtol=1e-12)
+    assert len(predictor.predict_lowerings([]).latency_ms) == 0
+
+
+def test_kinds_that_were_never_profiled_are_named_and_widen_the_interval(predictor: LatencyPredictor) -> None:
+    shape = (1, 32, 28, 28)
+    first = conv(32, 32, 28, kernel=1, kind="Conv")
+    known = Lowering(chain(first, relu(*shape), relu(*shape)), Memory(0, 0, "estimated"))
+    strange = Lowering(chain(first, relu(*shape), relu(*shape, kind="Erf")), Memory(0, 0, "estimated"))
+    estimates = predictor.predict_lowerings([known, strange])
+    assert [k.profiled for k in estimates.kernels[1]] == [True, True, False]
+    width = estimates.upper_ms / estimates.lower_ms
+    assert width[1] > 1.15 * width[0]
+    assert estimates.kernels[1][2].latency_ms > 0
+
+
+def test_graphs_of_the_profile_need_no_device_and_others_do(
+    predictor: LatencyPredictor, profile_path: Path, held_out: list[tuple[Graph, Lowering, Timing]]
+) -> None:
+    graphs = [graph for graph, _, _ in made_up(80, seed=1)[:3]]
+    assert predictor.predict(graphs).lowering == ("exact",) * 3
+    with pytest.raises(NotLowered, match=r"is not in the profile"):
+        predictor.predict([held_out[0][0]])
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_kept_predictor_predicts_the_same(
+    predictor: LatencyPredictor, profile_path: Path, held_out: list[tuple[Graph, Lowering, Timing]]
+) -> None:
+    lowerings = [lowering for _, lowering, _ in held_out]
+    kept = LatencyPredictor.load(predictor_path(profile_path), profile_path)
+    assert predictor_path(profile_path).name == "made-up.predictor.json"
+    for name in ("latency_ms", "p50_ms", "lower_ms", "upper_ms", "p50_upper_ms"):
+        before, after = (getattr(p.predict_lowerings(lowerings), name) for p in (predictor, kept))
+        assert np.array_equal(before, after), name
+
+
+def test_learning_twice_gives_the_same_file(predictor: LatencyPredictor, profile_path: Path, tmp_path: Path) -> None:
+    again = LatencyPredictor().fit(devices.profile.load(profile_path))
+    again.save(tmp_path / "again.json", profile_path)
+    assert (tmp_path / "again.json").read_bytes() == predictor_path(profile_path).read_bytes()
+    assert [f.name for f in tmp_path.iterdir()] == ["again.json"]
+
+
+def test_a_predictor_of_another_state_of_the_profile_is_refused_and_learnt_again(
+    profile_path: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "copy.profile.jsonl"
+    path.write_bytes(profile_path.read_bytes())
+    predictor_path(path).write_bytes(predictor_path(profile_path).read_bytes())
+    first = load_or_fit(path).calibration_
+    with ProfileWriter(path, INFO, {}) as writer:
+        for graph, lowering, timing in made_up(8, seed=5):
+            writer.lowering(graph.digest(), lowering, {})
+            writer.timings({graph.digest(): timing}, {})
+    with pytest.raises(NotFitted, match="profile_sha256"):
+        LatencyPredictor.load(predictor_path(path), path)
+    assert load_or_fit(path).calibration_.networks == first.networks + 8
+    assert LatencyPredictor.load(predictor_path(path), path).calibration_.networks == first.networks + 8
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"schema": 1}'])
+def test_a_damaged_predictor_is_refused_and_learnt_again(profile_path: Path, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "damaged.predictor.json"
+    path.write_text(damage)
+    with pytest.raises(NotFitted):
+        LatencyPredictor.load(path, profile_path)
+
+
+def test_a_predictor_whose_parts_are_damaged_is_refused(profile_path: Path, tmp_path: Path) -> None:
+    value = json.loads(predictor_path(profile_path).read_text())
+    for key in ("kernel_model", "correction", "calibration"):
+        path = tmp_path / f"{key}.json"
+        path.write_text(json.dumps(value | {key: {}}))
+        with pytest.raises(NotFitted, match="damaged"):
+            LatencyPredictor.load(path, profile_path)
+    value["kernel_model"]["booster"] = {}
+    (tmp_path / "booster.json").write_text(json.dumps(value))
+    with pytest.raises(NotFitted, match="damaged"):
+        LatencyPredictor.load(tmp_path / "booster.json", profile_path)
+
+
+def test_too_little_to_learn_from_is_an_error(tmp_path: Path) -> None:
+    found = made_up(9, seed=3)
+    few = Profile(INFO, {}, {g.digest(): low for g, low, _ in found}, {}, None, {})
+    with pytest.raises(NotFitted, match="0 networks timed as a whole, at least 8"):
+        LatencyPredictor().fit(few)
+    timings = {g.digest(): t for g, _, t in found}
+    without = {
+        g.digest(): replace(low, kernels=tuple(replace(k, seconds=None) for k in low.kernels)) for g, low, _ in found
+    }
+    with pytest.raises(NotFitted, match="No kernel"):
+        LatencyPredictor().fit(replace(few, lowerings=without, timings=timings))
+    assert issubclass(NotFitted, HwnasError)
+    wide = LatencyPredictor().fit(replace(few, timings=timings)).calibration_
+    assert wide.lower < 0.99 < 1.01 < wide.upper
+
+
+# --- calibration -----------------------------------------------------------------------------------------------------
+
+
+def test_intervals_cover_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    inside, below = [], []
+    for _ in range(200):
+        residuals = rng.standard_t(4, 61) * 0.02
+        truth = np.exp(residuals)
+        calibration = Calibration.fit(np.ones(60), truth[:60], 1.02 * truth[:60])
+        inside.append(calibration.lower <= truth[60] <= calibration.upper)
+        below.append(1.02 * truth[60] <= calibration.p50_upper)
+    assert 0.85 <= np.mean(inside) <= 0.96
+    assert 0.91 <= np.mean(below) <= 0.99
+
+
+def test_importing_predictors_is_light() -> None:
+    heavy = "xgboost scipy sklearn onnx onnxruntime torch pandas"
+    code = f"import predictors, sys; print([m for m in '{heavy}'.split() if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
