@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,10 +164,11 @@ def test_an_interrupt_says_that_the_same_command_resumes(small_config: Path, tmp
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # whoever runs the tests may ignore it
     )
-    while not (tmp_path / "run" / "journal.jsonl").exists():
+    profile = tmp_path / "run" / ".partial-device.profile.jsonl"
+    while not profile.exists() or profile.read_bytes().count(b"\n") < 3:
         time.sleep(0.05)
-    time.sleep(1)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
