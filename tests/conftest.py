@@ -119,8 +119,8 @@ activations = ["relu"]
 resolutions = [8]
 
 [budget]
-latency_fraction_of_largest = 0.8
-memory_bytes = 10000000
+latency_ms = 1.0
+memory_bytes = 190_000
 
 [search]
 evaluations = 24

@@ -103,7 +103,7 @@ def test_an_impossible_budget_is_status_3_with_the_closest_network(
     small_run: Path, small_config: Path, tmp_path: Path
 ) -> None:
     config = small_config.with_name("impossible.toml")
-    config.write_text(small_config.read_text().replace("latency_fraction_of_largest = 0.8", "latency_ms = 1e-6"))
+    config.write_text(small_config.read_text().replace("latency_ms = 1.0", "latency_ms = 1e-6"))
     told = error("search", config, "--out", tmp_path / "run", status=3)
     assert told["kind"] == "InfeasibleBudget"
     assert told["closest"]["latency_ms"] > 1e-6

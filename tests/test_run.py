@@ -81,7 +81,7 @@ def test_a_folder_belongs_to_one_configuration_and_one_profile(
 
 def test_an_impossible_budget_trains_nothing(small_run: Path, small_config: Path, tmp_path: Path) -> None:
     config = load(small_config)
-    values = config.model_dump(mode="json", exclude_none=True) | {"budget": {"latency_ms": 1e-6}}
+    values = config.model_dump(mode="json", exclude_none=True) | {"budget": {"latency_fraction_of_largest": 1e-6}}
     with pytest.raises(InfeasibleBudget) as caught:
         run(Config.model_validate(values), tmp_path / "run")
     assert set(caught.value.closest) >= {"genotype", "genes", "latency_ms", "memory_bytes", "model_bytes"}
