@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 import devices
 import profilers
-from devices import Device, DeviceInfo, Graph, Memory, Profile, Session, Timing
+from devices import Device, DeviceInfo, Graph, Memory, Profile, Timing
 from devices.events import OnEvent, Progress, ignore
 from devices.versions import versions
 from hwnas import certificate as certificates
@@ -26,7 +23,8 @@ from hwnas.budget import Budget
 from hwnas.bundle_readme import readme
 from hwnas.certificate import FLOAT, INT8, Certificate, FileRecord, Limits, NetworkInput, Resize, choose, sha256
 from hwnas.errors import InvalidData
-from hwnas.task import Split, Task, normalize
+from hwnas.mistakes import infer
+from hwnas.task import Task
 
 _VERSIONS = ("hwnas", "numpy", "onnx", "onnxruntime", "torch", "xgboost")
 
@@ -197,20 +195,14 @@ def _predicted(former: Certificate) -> dict[str, Predicted]:
 def _qualities(
     device: Device, graphs: Mapping[str, Graph], task: Task, given: NetworkInput, on_event: OnEvent
 ) -> dict[str, _Quality]:
-    """What each file makes of the images, normalised as the network was trained."""
-    as_trained = replace(task, mean=np.array(given.mean, np.float32), std=np.array(given.std, np.float32))
-    test, size = task.test(), given.shape[2]
-
-    def classify(session: Session, split: Split) -> NDArray[np.int64]:
-        classes: NDArray[np.int64] = session.infer(normalize(split.images, as_trained, size)).argmax(1)
-        return classes
-
+    """What each file makes of the images."""
+    test = task.test()
     qualities: dict[str, _Quality] = {}
     reference = None
     for done, (name, graph) in enumerate(graphs.items()):
         on_event(Progress("accuracy", done, len(graphs), name))
         with device.load(graph) as session:
-            validation, tested = classify(session, task.validation), classify(session, test)
+            validation, tested = (infer(session, split, task, given).argmax(1) for split in (task.validation, test))
         reference = tested if reference is None else reference
         qualities[name] = _Quality(
             float((tested == test.labels).mean()),

@@ -80,6 +80,7 @@ class Delivery:
         ``device`` is only asked for the kernels of the files, for what the predictor says of them.
         """
         from hwnas.certify import Predicted, certify
+        from hwnas.mistakes import find
 
         def certified() -> Mapping[str, Any]:
             estimates = predictor.predict([devices.load_onnx(self._bundle / name) for name in (FLOAT, INT8)], device)
@@ -99,7 +100,12 @@ class Delivery:
                 on_event=self.on_event,
             )
             kernels = estimates.kernels[(FLOAT, INT8).index(certificate.deploy)]
-            return {"within_budget": certificate.within_budget, "kernels": [asdict(k) for k in kernels]}
+            mistakes = find(self._bundle / certificate.deploy, certificate.input, self.task, self.config.device.spec)
+            return {
+                "within_budget": certificate.within_budget,
+                "kernels": [asdict(k) for k in kernels],
+                **asdict(mistakes),
+            }
 
         self.steps.once("certified", certified, self._bundle / certificates.NAME)
         return certificates.read(self._bundle)

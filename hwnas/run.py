@@ -96,6 +96,7 @@ def run(
     ):
         write_text(folder / "config.toml", config.to_toml())
         steps = Steps(journal)
+        steps.once("space", lambda: {"genes": [[gene.name, list(gene.options)] for gene in space.genes]})
         profile_path = _profiled(config, folder, space, device, steps, on_event)
         profile = profile_files.load(profile_path)
         predictor = predictors.load_or_fit(profile_path, seed=config.seed)

@@ -39,7 +39,7 @@ def test_a_run_leaves_what_it_promises(small_run: Path, small_config: Path) -> N
     assert not [p for p in small_run.rglob("*") if "partial" in p.name]
     _, units = journal.read(small_run / "journal.jsonl")
     kinds = [unit["unit"] for unit in units]
-    assert kinds[:2] == ["profile", "budget"]
+    assert kinds[:3] == ["space", "profile", "budget"]
     assert kinds[-5:] == ["chosen", "trained", "exported", "quantized", "certified"]
 
 
