@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 import devices
 from hwnas import certificate as certificates
+from hwnas.accuracy import SharedWeights
 from hwnas.certificate import FLOAT, INT8
 
 if TYPE_CHECKING:
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
     from hwnas.budget import Budget
     from hwnas.certificate import Certificate
     from hwnas.config import Config
+    from hwnas.search import AccuracyModel
     from hwnas.space import SearchSpace
     from hwnas.steps import Steps
     from hwnas.task import Task
-    from hwnas.train import Trained
+    from hwnas.train import Teacher, Trained
     from predictors import LatencyPredictor
+
+Start = Literal["supernet", "scratch"]
 
 
 @final
@@ -39,18 +43,22 @@ class Delivery:
     space: SearchSpace
     genotype: NDArray[np.int64]
     budget: Budget
+    accuracy: AccuracyModel
     steps: Steps
     on_event: OnEvent
 
     def train(self) -> None:
-        """Train the network; its weights stay in the checkpoint."""
-        from hwnas.train import evaluate
+        """Train the network, from every start that was asked for; the weights stay in the checkpoints."""
 
         def trained() -> Mapping[str, Any]:
-            validated = evaluate(self._trained.module, self.task.validation, self.task, self._size)
-            return {"history": [asdict(e) for e in self._trained.history], "validation_accuracy": validated}
+            first, *second = [
+                {"history": [asdict(e) for e in made.history], "validation_accuracy": made.validation_accuracy}
+                for made in self._trainings.values()
+            ]
+            scratch = {"from_scratch": second[0]} if second else {}
+            return {"start": self._starts[0], "delivered": self._delivered, **first, **scratch}
 
-        self.steps.once("trained", trained, self._checkpoint)
+        self.steps.once("trained", trained, *(self._checkpoint(start) for start in self._starts))
 
     def export(self) -> None:
         """Write the ONNX file and its INT8 version."""
@@ -110,27 +118,69 @@ class Delivery:
         self.steps.once("certified", certified, self._bundle / certificates.NAME)
         return certificates.read(self._bundle)
 
-    @cached_property
+    @property
     def _trained(self) -> Trained:
+        return self._trainings[self._delivered]
+
+    @property
+    def _delivered(self) -> Start:
+        """The start of the training that validates best; the first of equals."""
+        return max(self._starts, key=lambda start: self._trainings[start].validation_accuracy)
+
+    @property
+    def _starts(self) -> tuple[Start, ...]:
+        """The start that was asked for, and the other one if that was asked for too."""
+        settings = self.config.train
+        if settings.start == "scratch" or self._shared is None:
+            return ("scratch",)
+        return ("supernet", "scratch") if settings.also_from_scratch else ("supernet",)
+
+    @cached_property
+    def _trainings(self) -> Mapping[Start, Trained]:
+        return {start: self._train(start) for start in self._starts}
+
+    def _train(self, start: Start) -> Trained:
         from hwnas.determinism import reproducible
         from hwnas.train import train
 
-        with reproducible(self.config.seed):
-            module = self.space.build(self.genotype)
+        settings = self.config.train
+        if self._shared is not None and start == "supernet":
+            module = self._shared.inherit(self.genotype)
+            rate = settings.learning_rate * settings.inherited_rate
+            settings = settings.model_copy(update={"learning_rate": rate})
+        else:
+            with reproducible(self.config.seed):
+                module = self.space.build(self.genotype)
         return train(
             module,
             self.task,
             size=self._size,
-            settings=self.config.train,
+            settings=settings,
             seed=self.config.seed,
-            checkpoint=self._checkpoint,
-            provenance={"genotype": self.genotype.tolist()},
+            checkpoint=self._checkpoint(start),
+            teacher=self._teacher,
+            provenance={"genotype": self.genotype.tolist(), "start": start, "taught": self._teacher is not None},
+            stage="training" if start == self._starts[0] else "from scratch",
             on_event=self.on_event,
         )
 
+    @cached_property
+    def _teacher(self) -> Teacher | None:
+        """The largest network, where the accuracy model has its weights."""
+        from hwnas.train import Teacher
+
+        settings = self.config.train
+        if settings.teacher_weight == 0 or self._shared is None:
+            return None
+        size = self.space.image_size(self.space.largest())
+        return Teacher(self._shared.teacher(), size, settings.teacher_weight, settings.temperature)
+
     @property
-    def _checkpoint(self) -> Path:
-        return self.folder / "work" / "network.safetensors"
+    def _shared(self) -> SharedWeights | None:
+        return self.accuracy if isinstance(self.accuracy, SharedWeights) else None
+
+    def _checkpoint(self, start: Start) -> Path:
+        return self.folder / "work" / f"network-{start}.safetensors"
 
     @property
     def _bundle(self) -> Path:

@@ -23,14 +23,18 @@ from hwnas.train_settings import FitSettings
 
 Backward = Callable[[NDArray[np.uint8], NDArray[np.int64], int], tuple[float, float]]
 """Images ``(b, C, H, W)``, labels ``(b,)`` and the step's number to mean loss and fraction correct; leaves gradients."""
+Validate = Callable[[], float]
+"""Accuracy of the module as it is, a fraction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One epoch of training: mean loss and accuracy over its augmented batches."""
+    """One epoch of training: mean loss and accuracy over its augmented batches, and the validation accuracy of the averaged
+    weights at its end; None if that was not asked for."""
 
     loss: float
     accuracy: float
+    validation_accuracy: float | None = None
 
 
 def fit(
@@ -44,8 +48,12 @@ def fit(
     provenance: Mapping[str, Any],
     stage: str,
     on_event: OnEvent,
+    validate: Validate | None = None,
+    patience: int = 0,
 ) -> tuple[Epoch, ...]:
     """Train ``module`` and leave the average of its weights in it. Goes on from ``checkpoint`` if that exists, bit for bit.
+
+    With ``validate`` it is the average as it was at the end of the epoch that validates best, the last of equals.
 
     Args:
         module: its parameters get their gradients from ``backward``.
@@ -57,6 +65,8 @@ def fit(
         provenance: JSON-able; what else must be the same for a checkpoint to fit.
         stage: name of the work in progress events.
         on_event: told after each step.
+        validate: asked at the end of each epoch, with the averaged weights in ``module``.
+        patience: epochs of worse validation after which the training ends; 0 is never.
 
     Raises:
         ProvenanceMismatch: the checkpoint belongs to another training.
@@ -84,17 +94,20 @@ def fit(
         epochs=settings.epochs,
         shift=round(settings.shift * max(task.input_shape[1:])),
         flip=task.flip,
+        erase=settings.erase,
         seed=seed,
         first_step=state.step,
     )
     module.train()
-    for images, labels in steps:
-        state.advance(backward(images, labels, state.step), rate=learning_rate(state.step, total, settings), keep=keep)
+    ended = state.out_of(patience)
+    while not ended and (batch := next(steps, None)) is not None:
+        state.advance(backward(*batch, state.step), rate=learning_rate(state.step, total, settings), keep=keep)
         if state.step % per_epoch == 0:
-            state.end_epoch(per_epoch)
+            state.end_epoch(per_epoch, validate)
+            ended = state.out_of(patience)
         if state.step % settings.checkpoint_steps == 0 or state.step % per_epoch == 0:
             checkpoints.write(checkpoint, state.tensors(), header=header, state=state.to_json())
-        on_event(Progress(stage, state.step, total, f"loss {state.last_loss:.3f}"))
+        on_event(Progress(stage, state.step, state.step if ended else total, state.describe(settings.epochs)))
     state.finish()
     return tuple(state.history)
 
@@ -127,6 +140,7 @@ class _State:
         # Integer buffers (batch norm counts its batches) are not averaged: the average has them in common.
         self.tracked = [t for t in module.state_dict().values() if t.is_floating_point()]
         self.average = [t.detach().clone() for t in self.tracked]
+        self.best = [t.clone() for t in self.average]
         self.step = 0
         self.last_loss = 0.0
         self.sums = (0.0, 0.0)
@@ -143,15 +157,43 @@ class _State:
         self.last_loss = result[0]
         self.sums = (self.sums[0] + result[0], self.sums[1] + result[1])
 
-    def end_epoch(self, steps: int) -> None:
-        self.history.append(Epoch(self.sums[0] / steps, self.sums[1] / steps))
+    def end_epoch(self, steps: int, validate: Validate | None) -> None:
+        """Count the epoch, and keep the average if it is the best so far, or if nobody says."""
+        accuracy = None if validate is None else self._validated(validate)
+        self.history.append(Epoch(self.sums[0] / steps, self.sums[1] / steps, accuracy))
         self.sums = (0.0, 0.0)
+        if self._best_epoch() == len(self.history) - 1:
+            torch._foreach_copy_(self.best, self.average)
+
+    def out_of(self, patience: int) -> bool:
+        """Whether the last ``patience`` epochs were all worse than one before them."""
+        return 0 < patience < len(self.history) - self._best_epoch()
+
+    def _best_epoch(self) -> int:
+        """Index of the last epoch that no other is better than; 0 before the first."""
+        accuracies = [epoch.validation_accuracy or 0.0 for epoch in self.history]
+        return max(range(len(accuracies)), key=lambda i: (accuracies[i], i), default=0)
+
+    def describe(self, epochs: int) -> str:
+        """How far it is, for people."""
+        last = self.history[-1].validation_accuracy if self.history else None
+        validated = "" if last is None else f", validation {last:.2%}"
+        return f"epoch {min(len(self.history) + 1, epochs)}/{epochs}, loss {self.last_loss:.3f}{validated}"
 
     def finish(self) -> None:
-        """Leave the average in the module."""
+        """Leave the best average in the module."""
         with torch.no_grad():
-            for tensor, average in zip(self.tracked, self.average, strict=True):
-                tensor.copy_(average)
+            torch._foreach_copy_(self.tracked, self.best)
+
+    def _validated(self, validate: Validate) -> float:
+        """What ``validate`` says of the average, batch norm's statistics with it."""
+        with torch.no_grad():
+            current = [t.clone() for t in self.tracked]
+            torch._foreach_copy_(self.tracked, self.average)
+            accuracy = validate()
+            torch._foreach_copy_(self.tracked, current)
+        self.module.train()
+        return accuracy
 
     def _momenta(self) -> dict[str, Tensor]:
         return {name: self.optimizer.state[p]["momentum_buffer"] for name, p in self.parameters.items()}
@@ -163,6 +205,7 @@ class _State:
             {f"model/{name}": t for name, t in model.items()}
             | {f"momentum/{name}": t for name, t in self._momenta().items()}
             | {f"average/{name}": t for name, t in zip(averaged, self.average, strict=True)}
+            | {f"best/{name}": t for name, t in zip(averaged, self.best, strict=True)}
         )
 
     def to_json(self) -> dict[str, Any]:

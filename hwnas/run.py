@@ -26,6 +26,7 @@ from hwnas.budget import Budget
 from hwnas.certificate import Certificate, sha256
 from hwnas.costs import compile_costs
 from hwnas.delivery import Delivery
+from hwnas.errors import InvalidConfig
 from hwnas.problem import Problem
 from hwnas.report_data import write_report
 from hwnas.steps import Steps
@@ -77,6 +78,7 @@ def run(
     """Do the job, up to and including the step ``until``.
 
     Raises:
+        InvalidConfig: the training is to start from weights that the accuracy model does not have.
         InfeasibleBudget: no network of the space meets the budget; nothing was trained.
         ProvenanceMismatch: the folder holds a run of another configuration, device, version or profile.
         HwnasError: what went wrong, and what to do; nothing finished is lost.
@@ -84,6 +86,7 @@ def run(
     folder, wanted = Path(out), get_args(Step).index(until)
     searchers.check(config.search.searcher, config.search.settings)
     accuracy.check(config.accuracy.model, config.accuracy.settings)
+    _check_start(config)
     task = tasks.open(
         config.task.name, path=config.task.path, flip=config.task.flip, seed=config.seed, on_event=on_event
     )
@@ -115,7 +118,7 @@ def run(
         winner = finalist.find(problem, estimate, device, profile, config.search, journal, on_event)
         genes = space.describe(winner.genotype)
         steps.once("chosen", lambda: {"genes": genes, **winner.to_json()})
-        delivery = Delivery(config, folder, task, space, winner.genotype, budget, steps, on_event)
+        delivery = Delivery(config, folder, task, space, winner.genotype, budget, estimate, steps, on_event)
         if wanted >= 1:
             delivery.train()
         if wanted >= 2:
@@ -134,6 +137,15 @@ def run(
         certificate,
         write_report(folder) if wanted >= 4 else None,
     )
+
+
+def _check_start(config: Config) -> None:
+    inherits = config.train.start == "supernet" or config.train.also_from_scratch
+    if inherits and not accuracy.has_weights(config.accuracy.model):
+        raise InvalidConfig(
+            f"The training cannot start from a supernet: the accuracy model {config.accuracy.model!r} has no weights to inherit.",
+            hint='Set [train] start = "scratch" without also_from_scratch, or [accuracy] model = "supernet".',
+        )
 
 
 def _header(config: Config, device: Device, task: Task) -> dict[str, Any]:

@@ -11,25 +11,45 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own abbreviation
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from devices.events import OnEvent, ignore
+from hwnas.batches import mix
 from hwnas.determinism import reproducible
 from hwnas.fitting import Epoch, fit
 from hwnas.task import Split, Task, normalize
-from hwnas.train_settings import FitSettings, TrainSettings
+from hwnas.train_settings import NetworkSettings, TrainSettings
 
-__all__ = ["TrainSettings", "Trained", "evaluate", "logits", "train"]
+__all__ = ["Teacher", "TrainSettings", "Trained", "evaluate", "logits", "train"]
 
 _EVALUATION_BATCH = 250
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """A network to learn from (Hinton et al. 2015).
+
+    Attributes:
+        module: in evaluation mode; it is not trained.
+        size: side of its square input.
+        weight: share of the loss that compares with it; labels have the rest.
+        temperature: by which both networks' logits are divided when they are compared.
+    """
+
+    module: nn.Module
+    size: int
+    weight: float
+    temperature: float
+
+
+@dataclass(frozen=True)
 class Trained:
-    """A trained network, in evaluation mode, with the course of its training."""
+    """A trained network, in evaluation mode, with the course of its training and what it gets right of the validation
+    images, a fraction."""
 
     module: nn.Module
     history: tuple[Epoch, ...]
+    validation_accuracy: float
 
 
 def train(
@@ -37,24 +57,28 @@ def train(
     task: Task,
     *,
     size: int,
-    settings: FitSettings,
+    settings: NetworkSettings,
     seed: int,
     checkpoint: Path,
+    teacher: Teacher | None = None,
     provenance: Mapping[str, Any] | None = None,
+    stage: str = "training",
     on_event: OnEvent = ignore,
 ) -> Trained:
-    """Train ``module`` in place, from the weights it has.
+    """Train ``module`` in place, from the weights it has, and keep the epoch that validates best.
 
     Goes on from ``checkpoint`` if that exists; the result is the same, bit for bit, as without the interruption.
 
     Args:
         module: ``(B, C, size, size)`` floats to ``(B, classes)`` logits.
-        task: the data; only its training split is used.
+        task: the data; its test split is not used.
         size: side of the network's square input.
         settings: of the training.
         seed: decides order and augmentation.
         checkpoint: file for its progress.
-        provenance: JSON-able; what the network is, so that another network's checkpoint is refused.
+        teacher: whose answers to the same augmented images are learned beside the labels.
+        provenance: JSON-able; what the network and its teacher are, so that another training's checkpoint is refused.
+        stage: name of the work in progress events.
         on_event: told after each step.
 
     Raises:
@@ -63,11 +87,16 @@ def train(
     """
 
     def backward(images: NDArray[np.uint8], labels: NDArray[np.int64], step: int) -> tuple[float, float]:
-        target = torch.from_numpy(labels)
-        logits = module(torch.from_numpy(normalize(images, task, size)))
+        images, shares = mix(images, labels, classes=len(task.classes), alpha=settings.mixup, seed=seed, step=step)
+        target, inputs = torch.from_numpy(shares), torch.from_numpy(normalize(images, task, size))
+        logits = module(inputs)
         loss = F.cross_entropy(logits, target, label_smoothing=settings.label_smoothing)
+        if teacher is not None:
+            same = teacher.size == size
+            shown = inputs if same else torch.from_numpy(normalize(images, task, teacher.size))
+            loss = (1 - teacher.weight) * loss + teacher.weight * _distillation(logits, shown, teacher)
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item(), (logits.argmax(1) == target).float().mean().item()
+        return loss.item(), (logits.argmax(1) == target.argmax(1)).float().mean().item()
 
     with reproducible(seed):
         history = fit(
@@ -78,10 +107,20 @@ def train(
             seed=seed,
             checkpoint=checkpoint,
             provenance={"training": "network", "size": size, **(provenance or {})},
-            stage="training",
+            stage=stage,
             on_event=on_event,
+            validate=lambda: evaluate(module, task.validation, task, size),
+            patience=settings.patience,
         )
-    return Trained(module.eval(), history)
+    return Trained(module.eval(), history, max(epoch.validation_accuracy or 0.0 for epoch in history))
+
+
+def _distillation(logits: Tensor, inputs: Tensor, teacher: Teacher) -> Tensor:
+    """Cross-entropy with the teacher's softened answers (Hinton et al. 2015, section 2), scaled by the squared temperature so
+    that its gradients keep their size."""
+    with torch.no_grad():
+        told = F.softmax(teacher.module(inputs) / teacher.temperature, 1)
+    return F.cross_entropy(logits / teacher.temperature, told) * teacher.temperature**2
 
 
 def logits(module: nn.Module, images: NDArray[np.uint8], task: Task, size: int) -> NDArray[np.float32]:

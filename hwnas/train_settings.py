@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(gt=0)]
 _Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -23,6 +24,7 @@ class FitSettings(BaseModel):
         weight_decay: on weights of convolutions and linear layers, not on biases and batch norm.
         label_smoothing: share of the label that is spread over all classes.
         shift: each image is moved by up to this fraction of its longer side, in whole pixels; what it leaves is black.
+        erase: probability that a random rectangle of an image is replaced by noise (Zhong et al. 2020); 0 is off.
         averaging: time constant of the exponential average of the weights, as a fraction of all steps. What it averages over
             must be short beside the end of the cycle, or it holds weights that had not learned enough.
         checkpoint_steps: steps between two checkpoints; every epoch ends with one as well.
@@ -38,12 +40,50 @@ class FitSettings(BaseModel):
     weight_decay: _NotNegative = 5e-4
     label_smoothing: _Fraction = 0.1
     shift: _Fraction = 0.07
+    erase: _Share = 0.0
     averaging: Annotated[float, Field(gt=0, lt=1)] = 0.02
     checkpoint_steps: _Count = 200
 
 
-class TrainSettings(FitSettings):
-    """How the network that was found is trained."""
+class NetworkSettings(FitSettings):
+    """How one network is trained by itself.
+
+    Attributes:
+        mixup: α of the Beta distribution from which each image's share of a mixture of two is drawn (Zhang et al. 2018,
+            section 2); 0 is off.
+        patience: epochs without a better validation accuracy of the averaged weights after which the training ends. A cosine
+            gains most where it ends, so this has to be generous; 0 is off. The best epoch is kept either way.
+    """
+
+    mixup: _NotNegative = 0.0
+    patience: Annotated[int, Field(ge=0)] = 0
+
+
+class TrainSettings(NetworkSettings):
+    """How the network that was found is trained.
+
+    Attributes:
+        start: ``"supernet"`` inherits the weights, ``"scratch"`` draws new ones. By default it inherits where the accuracy
+            model has weights to inherit.
+        inherited_rate: the learning rate of a network that inherits, as a fraction of ``learning_rate``.
+        also_from_scratch: train from scratch as well; the one with the better validation accuracy is delivered.
+        teacher_weight: share of the loss that compares with the supernet's largest network (Hinton et al. 2015); 0 is off, and
+            so is an accuracy model without such a network.
+        temperature: by which both networks' logits are divided when they are compared.
+    """
+
+    patience: Annotated[int, Field(ge=0)] = 15
+    start: Literal["supernet", "scratch"] | None = None
+    inherited_rate: Annotated[float, Field(gt=0, le=1)] = 0.25
+    also_from_scratch: bool = False
+    teacher_weight: _Share = 0.5
+    temperature: _Positive = 2.0
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainSettings:
+        if self.also_from_scratch and self.start == "scratch":
+            raise ValueError('also_from_scratch is for start = "supernet"')
+        return self
 
 
 class RankingSettings(FitSettings):
@@ -70,7 +110,7 @@ class SupernetSettings(RankingSettings):
     calibration_images: _Count = 512
 
 
-class ShortTrainingSettings(RankingSettings):
+class ShortTrainingSettings(NetworkSettings, RankingSettings):
     """How each network is trained that is to be ranked."""
 
     epochs: _Count = 2

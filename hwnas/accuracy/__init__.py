@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from devices import plugins
 from devices.events import OnEvent, ignore
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
     from hwnas.search import AccuracyModel
     from hwnas.space import SearchSpace
     from hwnas.task import Task
@@ -19,9 +23,25 @@ if TYPE_CHECKING:
 _HERE = sys.modules[__name__]
 
 
+@runtime_checkable
+class SharedWeights(Protocol):
+    """An accuracy model that has trained weights for every network."""
+
+    def inherit(self, genotype: NDArray[np.int64]) -> nn.Module:
+        """The network with its weights, in evaluation mode."""
+
+    def teacher(self) -> nn.Module:
+        """The largest network, to learn from."""
+
+
 def names() -> list[str]:
     """Names of all accuracy models."""
     return plugins.names(_HERE)
+
+
+def has_weights(name: str) -> bool:
+    """Whether model ``name`` has weights that a network can inherit."""
+    return issubclass(plugins.load(_HERE, name, kind="accuracy model"), SharedWeights)
 
 
 def check(name: str, settings: Mapping[str, Any]) -> RankingSettings:

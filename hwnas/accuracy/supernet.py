@@ -73,6 +73,10 @@ class SupernetAccuracy:
         calibrate(network, self._calibration, self._task, self._space.image_size(genotype))
         return network
 
+    def teacher(self) -> nn.Module:
+        """The largest network, inherited."""
+        return self.inherit(self._space.largest())
+
     def _evaluate(self, genotype: NDArray[np.int64]) -> float:
         from hwnas.train import evaluate
 
