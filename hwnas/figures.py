@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas import comparison as comparisons
 from hwnas import report_text as text
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     import plotly.graph_objects as go
 
+    from hwnas.comparison import Comparison
     from hwnas.report import Check, ReportCandidates, ReportHistory, ReportKernel
 
 # Light and dark, by what a colour says. The page swaps them by value, so no two may be equal.
@@ -84,6 +86,46 @@ def front(candidates: ReportCandidates, limit_ms: float | None) -> go.Figure:
         )
     _focus(figure, accuracy[known], accuracy[marked])
     figure.update_traces(hovertemplate="%{x:.3f} ms<br>%{y:.2f} %")
+    return figure
+
+
+def comparison(compared: Comparison) -> go.Figure:
+    """Test accuracy against measured latency of hand-designed networks, the line through the best of them, and found ones."""
+    figure = _figure("p50 latency, ms", "test accuracy, %")
+    of_people = [n for n in compared.networks if not n.found]
+    line = comparisons.line(np.array([n.p50_ms for n in of_people]), np.array([n.accuracy for n in of_people]))
+    latency = np.array([n.p50_ms for n in compared.networks])
+    low, high = 0.8 * float(latency.min()), 1.25 * float(latency.max())
+    x, y = line.latency_ms[line.front], 100 * line.accuracy[line.front]
+    figure.add_scatter(
+        x=[*x, high],
+        y=[*y, y[-1]],
+        mode="lines",
+        line={"color": _SOFT, "width": 1.5},
+        hoverinfo="skip",
+        name="the best of them",
+    )
+    looks: tuple[tuple[str, bool, dict[str, Any]], ...] = (
+        ("hand-designed", False, {"color": _ACCENT, "size": 9, "symbol": "square"}),
+        ("found", True, _EXPORTED),
+    )
+    for name, found, marker in looks:
+        shown = [n for n in compared.networks if n.found == found]
+        if shown:
+            figure.add_scatter(
+                x=[n.p50_ms for n in shown],
+                y=[100 * n.accuracy for n in shown],
+                error_y={"array": [100 * n.accuracy_se for n in shown], "thickness": 1, "width": 3},
+                mode="markers+text",
+                name=name,
+                marker=marker,
+                text=[html.escape(n.name, quote=False) for n in shown],
+                textposition="top center" if found else "bottom center",
+                textfont={"color": _WINNER if found else _MUTED},
+                cliponaxis=False,
+                hovertemplate="%{text}<br>%{x:.3f} ms<br>%{y:.2f} %",
+            )
+    figure.update_xaxes(type="log", range=[float(np.log10(low)), float(np.log10(high))], **_log_ticks(low, high))
     return figure
 
 

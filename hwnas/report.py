@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -139,6 +138,7 @@ def render(data: ReportData) -> str:
 
     from hwnas import report_sections, report_text
     from hwnas.figures import COLOURS
+    from hwnas.script_json import script_json
 
     sections = report_sections.sections(data)
     figures = {f.id: f.figure.to_plotly_json() for section in sections for f in section.figures}
@@ -157,8 +157,8 @@ def render(data: ReportData) -> str:
         budget=report_sections.budget(data),
         sections=sections,
         colours=COLOURS,
-        colours_json=_script_json([list(pair) for pair in COLOURS.values()]),
-        figures_json=_script_json(figures),
+        colours_json=script_json([list(pair) for pair in COLOURS.values()]),
+        figures_json=script_json(figures),
         plotly_js=plotly_js,
         page_js=page_js,
         script_hashes=f"{_csp_hash(plotly_js)} {_csp_hash(page_js)}",
@@ -169,14 +169,6 @@ def render(data: ReportData) -> str:
 
 def _resource(name: str) -> str:
     return files("hwnas").joinpath(name).read_text(encoding="utf-8")
-
-
-def _script_json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    from plotly.utils import PlotlyJSONEncoder
-
-    text = json.dumps(value, cls=PlotlyJSONEncoder, allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _csp_hash(script: str) -> str:
