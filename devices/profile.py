@@ -4,7 +4,7 @@ The file is a :mod:`devices.journal`. Its header has the device's fingerprint; i
 
 - ``lowering``: one graph's kernels as executed (each distinct kernel is spelt out once, then named by number) and its memory;
 - ``timings``: one batch of graphs (none, at the beginning) that were timed together, with the sentinels that were timed beside
-  them. A graph that was visited again at another time stands in several; the visit with the lowest latency counts;
+  them. A graph that was visited again at another time, in other company, stands in several;
 - ``failed``: a graph that could not be measured, and why.
 """
 
@@ -19,11 +19,15 @@ from statistics import geometric_mean, median
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 from devices.device import DeviceInfo, Memory
+from devices.errors import ProvenanceMismatch
 from devices.journal import Journal, read
 from devices.kernels import ExecutedKernel, Kernel, kernel_from_json
 
-SCHEMA = 1
+SCHEMA = 2
+_PASSES = 20
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Timing:
     """How long one network takes, from interleaved rounds.
 
     Attributes:
-        latency_ms: lowest, over the rounds, of each round's 10th percentile; what predictors learn.
+        latency_ms: 10th percentile of a round at the machine's best; what predictors learn.
         p50_ms, p95_ms: over all runs of the undisturbed rounds.
         p50_low_ms, p50_high_ms: 95 % confidence interval of ``p50_ms`` (bootstrap over rounds).
         rounds, runs: how many of each went into it.
@@ -67,6 +71,9 @@ class Lowering:
 @dataclass(frozen=True)
 class Profile:
     """A profile in memory. ``lowerings`` and ``timings`` are keyed by :meth:`devices.Graph.digest`.
+
+    A network that was timed several times has the median latency of its visits, each as if the machine had been as fast as at
+    its best; its other figures are the quietest visit's.
 
     Attributes:
         noise_floor: relative difference (a fraction) between two interleaved measurements of the same network
@@ -171,15 +178,24 @@ def load(path: str | os.PathLike[str]) -> Profile:
 
     Raises:
         JournalDamaged: a line cannot be read.
+        ProvenanceMismatch: another version of hwnas wrote it in another form.
     """
-    return _profile(*read(Path(path)))
+    header, units = read(Path(path))
+    if header.get("schema") != SCHEMA:
+        raise ProvenanceMismatch(
+            f"The profile {path}",
+            [f"schema: found {header.get('schema')}, wanted {SCHEMA}"],
+            hint="Make the profile anew, in another file.",
+        )
+    return _profile(header, units)
 
 
 def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
     kernels: list[Kernel] = []
     lowerings: dict[str, tuple[Lowering, dict[str, float]]] = {}
-    visits: dict[str, list[Timing]] = {}
+    timings: dict[str, list[Timing]] = {}
     sentinels: dict[str, list[Timing]] = {}
+    visits: list[dict[str, float]] = []
     failed: dict[str, str] = {}
     for unit in units:
         match unit["unit"]:
@@ -191,30 +207,48 @@ def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
                 )
                 lowerings[unit["graph"]] = Lowering(rows, Memory(**unit["memory"])), unit["sentinels_ms"]
             case "timings":
-                for found, key in ((visits, "timings"), (sentinels, "sentinels")):
+                visits.append({})
+                for found, key in ((timings, "timings"), (sentinels, "sentinels")):
                     for digest, timing in unit[key].items():
                         found.setdefault(digest, []).append(Timing(**timing))
+                        visits[-1][digest] = timing["latency_ms"]
             case "failed":
                 failed[unit["graph"]] = unit["reason"]
-    noise = [t.noise for ts in visits.values() for t in ts if t.noise is not None]
-    best_ms = {d: min(t.latency_ms for t in ts) for d, ts in sentinels.items()}
-    lows = [[t.latency_ms for t in ts] for ts in visits.values() if len(ts) > 1]
+    noise = [t.noise for ts in timings.values() for t in ts if t.noise is not None]
+    lows = [[t.latency_ms for t in ts] for ts in timings.values() if len(ts) > 1]
+    latency_ms = _evened(visits)
+    at_best = {d: latency_ms[d] for d in sentinels}
     return Profile(
         DeviceInfo.from_json(header["device"]),
         header["settings"],
-        {d: _undisturbed(lowering, taken_ms, best_ms) for d, (lowering, taken_ms) in lowerings.items()},
-        timings={d: _quietest(ts) for d, ts in visits.items()},
+        {d: _undisturbed(lowering, taken_ms, at_best) for d, (lowering, taken_ms) in lowerings.items()},
+        timings={d: _quietest(ts, latency_ms[d]) for d, ts in timings.items()},
         noise_floor=median(noise) if noise else None,
         failed=failed,
-        sentinels={d: _quietest(ts) for d, ts in sentinels.items()},
+        sentinels={d: _quietest(ts, latency_ms[d]) for d, ts in sentinels.items()},
         drift=median(max(ms) / min(ms) - 1 for ms in lows) if lows else None,
     )
 
 
-def _quietest(visits: list[Timing]) -> Timing:
-    """The lowest latency of all visits, and the other figures of the quietest."""
-    quietest = min(visits, key=lambda t: (not t.stable, t.latency_ms))
-    return replace(quietest, latency_ms=min(t.latency_ms for t in visits))
+def _evened(visits: list[dict[str, float]]) -> dict[str, float]:
+    """One latency for each network that was in one or more visits, on the level of the best visit: a two-way fit by medians
+    (Tukey 1977, chapter 11) of logarithms, a network's own time and how slow the machine was in a visit."""
+    if not visits:
+        return {}
+    ids = {digest: i for i, digest in enumerate(dict.fromkeys(d for visit in visits for d in visit))}
+    logs = np.full((len(ids), len(visits)), np.nan)
+    for v, visit in enumerate(visits):
+        logs[[ids[d] for d in visit], v] = np.log(list(visit.values()))
+    own = np.nanmedian(logs, axis=1)
+    for _ in range(_PASSES):
+        slow = np.nanmedian(logs - own[:, None], axis=0)
+        own = np.nanmedian(logs - slow, axis=1)
+    best = np.median(np.nanmin(logs, axis=1) - own)
+    return dict(zip(ids, np.exp(own + best).tolist(), strict=True))
+
+
+def _quietest(visits: list[Timing], latency_ms: float) -> Timing:
+    return replace(min(visits, key=lambda t: (not t.stable, t.latency_ms)), latency_ms=latency_ms)
 
 
 def _undisturbed(lowering: Lowering, taken_ms: Mapping[str, float], best_ms: Mapping[str, float]) -> Lowering:

@@ -13,7 +13,6 @@ from devices import Device, ExecutedKernel, Graph
 from devices.events import OnEvent, Progress, ignore
 from hwnas.space import Genotypes, SearchSpace
 from predictors import LatencyPredictor, activations_in_use
-from predictors.features import footprint_octave, footprints
 
 Floats = NDArray[np.float64]
 
@@ -60,14 +59,10 @@ class CostModel(Protocol):
 class CompiledCosts:
     """A predictor, worked out for every piece of a space.
 
-    A kernel takes longer in a network that touches more memory, so times are kept for every power of two of the footprint.
-
     Attributes:
         space: the space.
-        times: ``(octaves, pieces + 1, 2)`` what a piece adds to latency in ms and to its doubt in ms, in networks of footprints
-            from ``2 ** first_octave`` bytes on. The last piece is zero, for places that are empty.
-        first_octave: of ``times``.
-        added: ``(pieces + 1, 3)`` what a piece adds to the footprint, to weight and to file bytes.
+        added: ``(pieces + 1, 4)`` what a piece adds to latency in ms, to its doubt in ms, to weight and to file bytes. The last
+            piece is zero, for places that are empty.
         live: ``(pieces + 1,)`` highest use of activations while the piece runs, in bytes.
         run_overhead_ms: what a run costs beside its pieces.
         file_bytes: what a file has beside its pieces.
@@ -75,8 +70,6 @@ class CompiledCosts:
     """
 
     space: SearchSpace
-    times: Floats
-    first_octave: int
     added: Floats
     live: Floats
     run_overhead_ms: float
@@ -87,24 +80,20 @@ class CompiledCosts:
     def costs(self, genotypes: Genotypes) -> Costs:
         """Costs of ``(n, G)`` genotypes."""
         n = len(genotypes)
-        sums, times, live = np.zeros((n, 3)), np.zeros((n, 2)), np.zeros(n)
+        sums, live = np.zeros((n, 4)), np.zeros(n)
         for start in range(0, n, _ROWS):
             rows = slice(start, start + _ROWS)
-            pieces = self.space.pieces(genotypes[rows])
-            for place in pieces.T:
+            for place in self.space.pieces(genotypes[rows]).T:
                 sums[rows] += self.added[place]
                 np.maximum(live[rows], self.live[place], out=live[rows])
-            octave = footprint_octave(sums[rows, 0]) - self.first_octave
-            octave = np.clip(octave, 0, len(self.times) - 1)
-            for place in pieces.T:
-                times[rows] += self.times[octave, place]
-        latency, doubt = times[:, 0] + self.run_overhead_ms, times[:, 1]
+        added, doubt, weight_bytes, file_bytes = sums.T
+        latency = added + self.run_overhead_ms
         return Costs(
             latency,
             latency * self.p50,
             (latency + doubt) * self.p50_upper,
-            sums[:, 1] + live,
-            sums[:, 2] + self.file_bytes,
+            weight_bytes + live,
+            file_bytes + self.file_bytes,
         )
 
 
@@ -181,21 +170,13 @@ def compile_costs(
         np.add.at(of_place, place, np.column_stack(values))
         return of_place
 
-    def times(octave: int) -> Floats:
-        costs = predictor.kernel_costs(lowerings, footprint_bytes=2.0**octave)
-        return mean((summed([c.latency_ms, c.over_ms], p) for c, p in zip(costs, places, strict=True)), 2)
-
     files = [_model_bytes(graph, index) for graph in graphs]
-    bytes_of = [
-        np.column_stack([summed([footprints(low.kernels), _weight_bytes(low.kernels)], place), of_place])
-        for low, place, (of_place, _) in zip(lowerings, places, files, strict=True)
+    added = [
+        np.column_stack([summed([costs.latency_ms, costs.over_ms, _weight_bytes(low.kernels)], place), of_place])
+        for costs, low, place, (of_place, _) in zip(
+            predictor.kernel_costs(lowerings), lowerings, places, files, strict=True
+        )
     ]
-    added = mean(bytes_of, 3)
-    of_pieces = np.where(
-        (ids := space.pieces(space.sample(np.random.default_rng(seed), _SAMPLE))) >= 0, added[ids, 0], 0
-    )
-    octaves = footprint_octave(of_pieces.sum(axis=1))
-    first, last = int(octaves.min()), int(octaves.max())
     highest = []
     for low, place in zip(lowerings, places, strict=True):
         live = np.zeros((len(index), 1))
@@ -204,9 +185,7 @@ def compile_costs(
     calibration = predictor.calibration_
     return CompiledCosts(
         space,
-        np.stack([times(octave) for octave in range(first, last + 1)]),
-        first,
-        added,
+        mean(added, 4),
         mean(highest, 1)[:, 0],
         predictor.run_overhead_ms,
         float(np.mean([rest for _, rest in files])),

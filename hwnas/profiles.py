@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PROFILE = "device.profile.jsonl"
 """Name in a run's folder, where the configuration names no place."""
-TIMED = 80
+DRAWN = 80
 BESIDE_MODELS = 12
 
 
@@ -34,7 +34,7 @@ def make(
     time_limit_s: float | None = None,
     on_event: OnEvent = ignore,
 ) -> Profile:
-    """Profile what a space is made of, and whole networks drawn from it, and models; see :func:`profilers.profile`.
+    """Profile networks that hold every piece of a space, and others drawn from it, and models; see :func:`profilers.profile`.
 
     A predictor learns from several whole networks what a network costs beside its kernels, so models without a space are timed
     beside networks of the space ``mobile``.
@@ -42,18 +42,14 @@ def make(
     from hwnas import spaces
     from hwnas.costs import cover
 
-    covered: list[Graph] = []
-    timed = list(models)
+    graphs = list(models)
+    rng = np.random.default_rng(seed)
     if space is not None:
-        covered = [space.graph(g) for g in cover(space, seed)]
-        drawn = space.sample(np.random.default_rng(seed), TIMED)
-        timed += [space.graph(g) for g in (space.largest(), *drawn)]
+        graphs += [space.graph(g) for g in (*cover(space, seed), space.largest(), *space.sample(rng, DRAWN))]
     else:
         beside = spaces.open("mobile", (3, 32, 32), 10)
-        timed += [beside.graph(g) for g in beside.sample(np.random.default_rng(seed), BESIDE_MODELS)]
-    return profilers.profile(
-        device, covered, timed=timed, path=path, seed=seed, time_limit_s=time_limit_s, on_event=on_event
-    )
+        graphs += [beside.graph(g) for g in beside.sample(rng, BESIDE_MODELS)]
+    return profilers.profile(device, timed=graphs, path=path, seed=seed, time_limit_s=time_limit_s, on_event=on_event)
 
 
 @contextmanager

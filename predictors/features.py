@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devices import ExecutedKernel, Kernel
+from devices import Kernel
 
 ACTIVATIONS = ("", "Relu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "LeakyRelu")
 KERNEL_FEATURES = (
@@ -45,7 +45,6 @@ KERNEL_FEATURES = (
     "quantized",
 )
 _NUMBERS = 19  # that _row gives
-CONTEXT_FEATURES = ("log_reuse_bytes", "log_footprint_bytes", "is_output")
 
 
 @dataclass(frozen=True)
@@ -108,39 +107,6 @@ def kernel_table(kernels: Sequence[Kernel]) -> KernelTable:
         axis=1,
     ).astype(np.float64)
     return KernelTable(family, macs, moved, matrix)
-
-
-def context(kernels: Sequence[ExecutedKernel]) -> NDArray[np.float64]:
-    """``(n, 3)`` :data:`CONTEXT_FEATURES` of a network's kernels in the order of execution.
-
-    The reuse distance of a kernel is what was written between its farthest producer and itself: what does not fit into a cache
-    by then has left it. A network input counts as written before the first kernel.
-    """
-    before = np.concatenate([[0.0], np.cumsum(footprints(kernels))])
-    oldest = np.array([min(k.reads, default=i - 1) for i, k in enumerate(kernels)], dtype=np.int64)
-    reuse = before[np.arange(len(kernels))] - before[np.clip(oldest, 0, None)]
-    footprint = np.full(len(kernels), before[-1])
-    is_output = np.array([k.is_output for k in kernels], dtype=np.float64)
-    return np.stack([np.log1p(reuse), np.log1p(footprint), is_output], axis=1)
-
-
-def footprints(kernels: Sequence[ExecutedKernel]) -> NDArray[np.float64]:
-    """``(n,)`` bytes that each kernel adds to its network's footprint: what it writes, and its weights."""
-    return np.array(
-        [sum(t.nbytes for t in k.kernel.outputs) + k.kernel.weight_bytes for k in kernels], dtype=np.float64
-    )
-
-
-def with_footprint(contexts: NDArray[np.float64], footprint_bytes: float) -> NDArray[np.float64]:
-    """``(n, 3)`` the same :func:`context` rows, as in a network of that footprint."""
-    changed = contexts.copy()
-    changed[:, CONTEXT_FEATURES.index("log_footprint_bytes")] = np.log1p(footprint_bytes)
-    return changed
-
-
-def footprint_octave(footprint_bytes: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The power of two next to each footprint; kernel times distinguish no finer."""
-    return np.asarray(np.rint(np.log1p(footprint_bytes) / np.log(2)), np.int64)
 
 
 def _row(kernel: Kernel) -> tuple[str, list[float]]:

@@ -2,7 +2,8 @@
 
 1. A *law* per family (:mod:`predictors.features`): ``seconds = overhead + macs · a + bytes · b`` with no negative term, fitted to
    relative errors. It extrapolates, and it says what bounds a kernel.
-2. XGBoost (Chen and Guestrin 2016) on the logarithm of measured over lawful time.
+2. XGBoost (Chen and Guestrin 2016) on the logarithm of measured over lawful time. It sees the kernel alone: what tells networks
+   apart, such as how much memory they touch, it would use to learn how the machine was while each was measured.
 3. For a kernel that the profile holds itself, the mean of what is left, shrunk by how much a mean of that many measurements can
    be trusted (empirical Bayes).
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from devices import Kernel, Lowering
 from devices.kernels import kernel_from_json
-from predictors.features import KernelTable, context, kernel_table
+from predictors.features import KernelTable, kernel_table
 
 if TYPE_CHECKING:
     import xgboost
@@ -45,7 +46,6 @@ class Executions:
         table: their features.
         kernel: ``(m,)`` which distinct kernel was executed.
         network: ``(m,)`` in which network.
-        context: ``(m, C)`` its :data:`predictors.features.CONTEXT_FEATURES`.
         seconds: ``(m,)`` its measured time, NaN where there is none.
     """
 
@@ -53,7 +53,6 @@ class Executions:
     table: KernelTable
     kernel: Ints
     network: Ints
-    context: Floats
     seconds: Floats
 
 
@@ -63,13 +62,11 @@ def executions(lowerings: Sequence[Lowering]) -> Executions:
     kernel = [ids.setdefault(k.kernel, len(ids)) for low in lowerings for k in low.kernels]
     lengths = [len(low.kernels) for low in lowerings]
     seconds = [np.nan if k.seconds is None else k.seconds for low in lowerings for k in low.kernels]
-    contexts = [context(low.kernels) for low in lowerings]
     return Executions(
         tuple(ids),
         kernel_table(tuple(ids)),
         np.array(kernel, np.int64),
         np.repeat(np.arange(len(lowerings)), lengths),
-        np.concatenate(contexts) if contexts else np.empty((0, 3)),
         np.array(seconds, np.float64),
     )
 
@@ -112,9 +109,10 @@ class KernelModel:
         families = tuple(sorted(laws.keys() - {""}))
         base = _terms(data.table, laws).sum(axis=1)
 
-        features, groups, group = _grouped(data, rows, families)
-        target = np.bincount(group, np.log(seconds / base[kernel]), len(groups)) / np.bincount(group)
-        weight = np.bincount(group) ** 0.5 * np.bincount(group, seconds, len(groups)) ** 0.5
+        features = _features(data.table, families)
+        logs = np.log(seconds / base[kernel])
+        target = np.bincount(kernel, logs, len(data.kernels))[seen] / counts[seen]
+        weight = counts[seen] * mean**0.5
         booster = xgboost.train(
             {
                 **_TREES,
@@ -124,11 +122,10 @@ class KernelModel:
                 "seed": seed,
                 "base_score": 0.0,
             },
-            xgboost.DMatrix(features, target, weight=weight / weight.mean()),
+            xgboost.DMatrix(features[seen], target, weight=weight / weight.mean()),
             _ROUNDS,
         )
-        left = np.log(seconds / base[kernel]) - booster.predict(xgboost.DMatrix(features))[group]
-        shrunk = _shrunk_means(left, kernel, len(data.kernels))
+        shrunk = _shrunk_means(logs - booster.predict(xgboost.DMatrix(features))[kernel], kernel, len(data.kernels))
         measured = {data.kernels[i]: float(shrunk[i]) for i in seen}
         return cls(laws, families, booster, measured, ranges)
 
@@ -136,13 +133,13 @@ class KernelModel:
         """``(m,)`` what the runtime's profiler would report for each execution."""
         import xgboost
 
+        if not data.kernels:
+            return np.empty(0)
         base = _terms(data.table, self.laws).sum(axis=1)
-        features, _, group = _grouped(data, np.arange(len(data.kernel)), self.families)
-        trees = self.booster.predict(xgboost.DMatrix(features))[group] if len(group) else np.empty(0)
-        known = np.isin(data.table.family, self.families)[data.kernel]
+        trees = self.booster.predict(xgboost.DMatrix(_features(data.table, self.families)))
         measured = np.array([self.measured.get(k, 0.0) for k in data.kernels])
-        left = np.where(known, trees, 0.0) + measured[data.kernel]
-        return np.asarray(base[data.kernel] * np.exp(left), np.float64)
+        of_kernel = base * np.exp(np.where(self.profiled(data), trees, 0.0) + measured)
+        return np.asarray(of_kernel[data.kernel], np.float64)
 
     def profiled(self, data: Executions) -> NDArray[np.bool_]:
         """``(K,)`` whether the profile has kernels of the family."""
@@ -226,19 +223,10 @@ def _terms(table: KernelTable, laws: Mapping[str, Floats]) -> Floats:
     return law * np.column_stack([np.ones(len(table.macs)), table.macs, table.moved_bytes])
 
 
-def _grouped(data: Executions, rows: Ints, families: tuple[str, ...]) -> tuple[Floats, Ints, Ints]:
-    """Executions of the same kernel in contexts that differ by less than a factor of two are one row for the trees.
-
-    Returns:
-        ``(g, F)`` features, ``(g,)`` the distinct kernel of each, ``(m,)`` the group of each of ``rows``.
-    """
-    rounded = np.rint(data.context[rows] / np.log(2)).astype(np.int64)
-    rounded[:, -1] = data.context[rows][:, -1]
-    keys, group = np.unique(np.column_stack([data.kernel[rows], rounded]), axis=0, return_inverse=True)
+def _features(table: KernelTable, families: tuple[str, ...]) -> Floats:
+    """``(K, F)`` what the trees see of each distinct kernel."""
     codes = {f: float(i) for i, f in enumerate(families)}
-    family = np.array([codes.get(str(f), np.nan) for f in data.table.family])
-    kernels = keys[:, 0]
-    return np.column_stack([data.table.matrix[kernels], family[kernels], keys[:, 1:]]), kernels, group.reshape(-1)
+    return np.column_stack([table.matrix, [codes.get(str(f), np.nan) for f in table.family]])
 
 
 def _shrunk_means(values: Floats, kernel: Ints, count: int) -> Floats:

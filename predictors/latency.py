@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -18,7 +18,6 @@ from predictors.calibration import Calibration
 from predictors.correction import Correction
 from predictors.errors import NotFitted, NotLowered
 from predictors.estimates import Estimates, KernelEstimate
-from predictors.features import with_footprint
 from predictors.kernel_model import BOUNDS, Executions, KernelModel, executions
 from predictors.memory import peak_memory
 from predictors.provenance import provenance
@@ -68,6 +67,8 @@ class LatencyPredictor:
         Raises:
             NotFitted: the profile has no kernel times, or fewer than eight timed networks.
         """
+        from threadpoolctl import threadpool_limits
+
         timed = [d for d in profile.timings if d in profile.lowerings]
         if len(timed) < _FEWEST_TIMED:
             raise NotFitted(
@@ -77,15 +78,19 @@ class LatencyPredictor:
         if not any(k.seconds is not None for low in profile.lowerings.values() for k in low.kernels):
             raise NotFitted("No kernel in the profile has a time of its own.")
         self.lowerings_ = dict(profile.lowerings)
-        self.kernel_model_, self.correction_ = _fit(profile, list(profile.lowerings), timed, self.seed)
         fold = np.random.default_rng(self.seed).permutation(len(timed)) % _FOLDS
         held_out = np.empty(len(timed))
-        for f in range(_FOLDS):
-            out = [d for d, of in zip(timed, fold, strict=True) if of == f]
-            models = _fit(
-                profile, [d for d in profile.lowerings if d not in out], [d for d in timed if d not in out], self.seed
-            )
-            held_out[fold == f] = _predict(*models, executions([profile.lowerings[d] for d in out]))[1]
+        with threadpool_limits(1):  # matrices are small, and idle threads that spin cost most where the machine is busy
+            self.kernel_model_, self.correction_ = _fit(profile, list(profile.lowerings), timed, self.seed)
+            for f in range(_FOLDS):
+                out = [d for d, of in zip(timed, fold, strict=True) if of == f]
+                models = _fit(
+                    profile,
+                    [d for d in profile.lowerings if d not in out],
+                    [d for d in timed if d not in out],
+                    self.seed,
+                )
+                held_out[fold == f] = _predict(*models, executions([profile.lowerings[d] for d in out]))[1]
         self.held_out_ms_ = dict(zip(timed, (held_out * 1e3).tolist(), strict=True))
         timings = [profile.timings[d] for d in timed]
         self.calibration_ = Calibration.fit(
@@ -98,16 +103,11 @@ class LatencyPredictor:
         """What a run costs beside its kernels."""
         return self.correction_.run * 1e3
 
-    def kernel_costs(self, lowerings: Sequence[Lowering], *, footprint_bytes: float | None = None) -> list[KernelCosts]:
-        """What each kernel of each network adds; with :attr:`run_overhead_ms`, a network's ``latency_ms`` is their sum.
-
-        With ``footprint_bytes``, what it would add in a network that touches so many bytes in all.
-        """
+    def kernel_costs(self, lowerings: Sequence[Lowering]) -> list[KernelCosts]:
+        """What each kernel of each network adds; with :attr:`run_overhead_ms`, a network's ``latency_ms`` is their sum."""
         if not lowerings:
             return []
         data = executions(lowerings)
-        if footprint_bytes is not None:
-            data = replace(data, context=with_footprint(data.context, footprint_bytes))
         costs = _predict(self.kernel_model_, self.correction_, data)[0] * 1e3
         doubt = _doubt(self.kernel_model_, data)[data.kernel]
         over, under = costs * (doubt - 1), costs * (1 - 1 / doubt)

@@ -3,9 +3,9 @@
 Kernels are taken from whole networks, in context: small and elementwise ones are up to twice as slow in isolation. Their times
 are put in relation to sentinels that ran just before and after (:attr:`devices.Lowering.slowness`): the clock of a machine
 that others use too changes by up to 15 % within seconds, and doing so halves what that adds to them. Whole
-networks are timed in batches that are on the device at the same time, so that they can be interleaved. Both kinds of work
-alternate, and every batch is visited four times, a quarter of a profile apart, so that a profile that is cut short is already
-usable, slow drift of the machine is seen, and a clock that is slow for seconds on end misses no network's best.
+networks are timed in batches that are on the device at the same time, so that they can be interleaved. Every network is visited
+four times, each time in other company: what the machine was like in a visit can then be told from what the networks are like.
+Both kinds of work alternate, so that a profile that is cut short is already usable.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Step:
 
 def profile(
     device: Device,
-    graphs: Sequence[Graph],
+    graphs: Sequence[Graph] = (),
     *,
     timed: Sequence[Graph] = (),
     path: str | os.PathLike[str],
@@ -98,14 +98,13 @@ def profile(
 
 
 def _plan(digests: Sequence[str], timed: Sequence[str], seed: int) -> Iterator[_Step]:
-    """All units in order: in front of each first visit of a batch its kernels, after each visit a share of the other kernels."""
+    """All units in order: the first visit of a batch comes behind its kernels, other kernels come in between."""
     rng = np.random.default_rng(seed)
-    whole = rng.permutation(sorted(set(timed)))
-    others = rng.permutation(sorted(set(digests) - set(timed)))
-    batches = np.array_split(whole, -(-len(whole) // BATCH)) if len(whole) else []
-    shares = iter(np.array_split(others, max(1, VISITS * len(batches))))
+    whole, others = sorted(set(timed)), rng.permutation(sorted(set(digests) - set(timed)))
+    batches = -(-len(whole) // BATCH)
+    shares = iter(np.array_split(others, max(1, VISITS * batches)))
     for visit in range(VISITS):
-        for batch in batches:
+        for batch in np.array_split(rng.permutation(whole), batches) if batches else ():
             if visit == 0:
                 yield from (_Step((str(d),)) for d in batch)
             yield _Step(tuple(str(d) for d in batch), visit)

@@ -5,8 +5,9 @@ every network has one *block* of runs, the order is shuffled anew, and each bloc
 caches back. Beside them run *sentinels*, fixed networks of several footprints: a round in which one of them is more than
 5 % slower than it was in its best round, or than it usually is on this device, is disturbed, and is measured again.
 
-What the machine itself adds is never negative, so the figure that repeats, and that predictors learn, is a low one: the
-lowest over the rounds of each round's 10th percentile. Median and 95th percentile tell what a user will see.
+What the machine itself adds is never negative, so the figure that repeats, and that predictors learn, is a low one: each
+block's 10th percentile, at the machine's best. Which network met the machine at its best is chance; :mod:`profilers.clock`
+evens that out. Median and 95th percentile tell what a user will see.
 
 This is the only file outside the runtimes that reads a clock, and only for time limits.
 """
@@ -24,13 +25,14 @@ from numpy.typing import NDArray
 
 from devices import Timing
 from devices.events import OnEvent, Progress, ignore
+from profilers.clock import even_out
 
 Clock = Callable[[], float]
 Seconds = NDArray[np.float64]
 
-ROUNDS = 8
+ROUNDS = 12
 WARM_UP_RUNS = 2
-BLOCK_SECONDS = 0.02
+BLOCK_SECONDS = 0.01
 BLOCK_RUNS = 5, 1000  # at least, at most
 DISTURBED = 0.05  # fraction
 RESAMPLES = 200
@@ -64,12 +66,14 @@ class Rounds:
 
     Attributes:
         sessions, sentinels: for each one its ``(rounds, runs)`` seconds; ``runs`` differ.
+        order: ``(rounds, sessions + sentinels)`` which one ran first, second, … in each round.
         kept: ``(rounds,)`` which rounds were undisturbed, or if none was, which were about as good as the best.
         stable: false if rounds were disturbed that could not all be made up for.
     """
 
     sessions: tuple[Seconds, ...]
     sentinels: tuple[Seconds, ...]
+    order: NDArray[np.int64]
     kept: NDArray[np.bool_]
     stable: bool
 
@@ -100,11 +104,8 @@ def measure(
         deadline=deadline,
         on_event=on_event,
     )
-    of_sessions, of_sentinels = (
-        [summarise(seconds, kept=found.kept, stable=found.stable, seed=seed) for seconds in measured]
-        for measured in (found.sessions, found.sentinels)
-    )
-    return of_sessions, of_sentinels
+    timings = summarise(found, seed)
+    return timings[: len(sessions)], timings[len(sessions) :]
 
 
 def collect(
@@ -136,11 +137,13 @@ def collect(
     everyone = [*sessions, *sentinels]
     first_sentinel = len(sessions)
     usual = np.full(len(sentinels), np.inf) if usual_ms is None else np.asarray(usual_ms, np.float64) / 1e3
-    order = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
+    order: list[NDArray[np.int64]] = []
     runs = [_runs_per_block(session) for session in everyone]
     taken: list[list[Seconds]] = [[] for _ in everyone]
     for done in range(1, 2 * rounds + 1):
-        for i in order.permutation(len(everyone)):
+        order.append(rng.permutation(len(everyone)))
+        for i in order[-1]:
             everyone[i].run(WARM_UP_RUNS)
             taken[i].append(everyone[i].run(runs[i]))
         slow = slowness(np.array([round_lows(np.stack(t)) for t in taken[first_sentinel:]]).reshape(-1, done), usual)
@@ -154,7 +157,11 @@ def collect(
             break
     seconds = [np.stack(t) for t in taken]
     return Rounds(
-        tuple(seconds[:first_sentinel]), tuple(seconds[first_sentinel:]), kept, stable=bool(enough or calm.all())
+        tuple(seconds[:first_sentinel]),
+        tuple(seconds[first_sentinel:]),
+        np.stack(order),
+        kept,
+        stable=bool(enough or calm.all()),
     )
 
 
@@ -175,25 +182,36 @@ def slowness(sentinel_lows: Seconds, usual: Seconds) -> Seconds:
     return slow
 
 
-def summarise(seconds: Seconds, *, kept: NDArray[np.bool_] | None = None, stable: bool = True, seed: int = 0) -> Timing:
-    """The figures of one network from ``(rounds, runs)`` seconds.
+def summarise(found: Rounds, seed: int = 0) -> list[Timing]:
+    """The figures of each network, then of each sentinel.
 
-    ``latency_ms`` is the lowest 10th percentile of a round. It is over all rounds: a machine whose clock changes faster than a
-    round lasts is at its best in some blocks of a round that the sentinels call disturbed. ``p50_ms`` and ``p95_ms`` are over
-    all runs of the rounds ``kept``. The 95 % interval of the median is a percentile bootstrap over whole rounds (Efron and
-    Tibshirani 1993, section 13.3), because runs of one round are alike. ``noise`` is the relative difference of ``latency_ms``
-    between odd and even rounds.
+    ``latency_ms`` is the median over the rounds of each block's 10th percentile with the machine's changes evened out
+    (:func:`profilers.clock.even_out`), on the level of the machine's best: of a single network it is the lowest of all rounds.
+    ``p50_ms`` and ``p95_ms`` are over all runs of the rounds ``kept``, as they were. The 95 % interval of the median is a
+    percentile bootstrap over whole rounds (Efron and Tibshirani 1993, section 13.3), because runs of one round are alike.
+    ``noise`` is the relative difference of ``latency_ms`` between odd and even rounds.
     """
-    lows = 1e3 * round_lows(np.asarray(seconds, np.float64))
-    ms = 1e3 * np.asarray(seconds if kept is None else seconds[kept], np.float64)
+    measured = (*found.sessions, *found.sentinels)
+    if not measured:
+        return []
+    blocks = even_out(np.stack([round_lows(seconds) for seconds in measured]), found.order)
+    return [
+        _timing(seconds[found.kept], evened, found.stable, seed)
+        for seconds, evened in zip(measured, blocks, strict=True)
+    ]
+
+
+def _timing(seconds: Seconds, evened: Seconds, stable: bool, seed: int) -> Timing:
+    """Of the ``(rounds, runs)`` seconds that are kept, and each round's low seconds."""
+    ms = 1e3 * np.asarray(seconds, np.float64)
     p50, p95 = np.quantile(ms, (0.5, 0.95))
     low, high = median_interval(ms, seed)
     noise = None
-    if len(lows) > 1:
-        odd, even = lows[0::2].min(), lows[1::2].min()
+    if len(evened) > 1:
+        odd, even = np.median(evened[0::2]), np.median(evened[1::2])
         noise = float(abs(odd - even) / min(odd, even))
     return Timing(
-        latency_ms=float(lows.min()),
+        latency_ms=1e3 * float(np.median(evened)),
         p50_ms=float(p50),
         p95_ms=float(p95),
         p50_low_ms=min(low, float(p50)),

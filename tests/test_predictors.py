@@ -23,7 +23,7 @@ from devices.profile import ProfileWriter
 from predictors import LatencyPredictor, activations_in_use, load_or_fit, peak_memory, predictor_path
 from predictors.calibration import Calibration
 from predictors.errors import NotFitted, NotLowered
-from predictors.features import KERNEL_FEATURES, context, kernel_table
+from predictors.features import KERNEL_FEATURES, kernel_table
 
 INFO = DeviceInfo("made-up:threads=1", {"cpu": "made up"}, {"made-up": "1"}, {"threads": 1})
 PROFILER, CALL, RUN = 1.8e-6, 0.4e-6, 9e-6  # seconds that the made-up profiler, runtime and run add
@@ -174,16 +174,6 @@ def test_products_are_as_deep_as_their_inner_axis() -> None:
 
 def test_no_kernels_have_no_features() -> None:
     assert len(kernel_table([]).macs) == 0
-    assert context(()).shape == (0, 3)
-
-
-def test_reuse_distance_counts_what_was_written_in_between() -> None:
-    size = relu(1, 8, 4, 4).outputs[0].nbytes
-    kernels = chain(relu(1, 8, 4, 4), relu(1, 8, 4, 4), relu(1, 8, 4, 4), reads={2: (0,)})
-    reuse, footprint, is_output = context(kernels).T
-    assert np.allclose(np.expm1(reuse), [0, size, 2 * size])
-    assert np.allclose(np.expm1(footprint), 3 * size)
-    assert is_output.tolist() == [0, 0, 1]
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import devices
 from devices import Device, DeviceInfo, Graph, Node, Profile, TensorType
 from devices.errors import ProvenanceMismatch
 from devices.events import Note, Progress
+from devices.journal import Journal, read
 from devices.profile import ProfileWriter, load
 from profilers import Check, check, measure_graphs, profile, sentinels
 from profilers.errors import MeasurementError
@@ -145,6 +146,15 @@ class TestProfile:
             pytest.raises(ProvenanceMismatch, match="threads"),
         ):
             profile(other, [small(0)], path=finished[0])
+
+
+def test_a_profile_in_another_form_is_refused(finished: tuple[Path, Profile], tmp_path: Path) -> None:
+    header, _ = read(finished[0])
+    old = tmp_path / "old"
+    with Journal(old, {**header, "schema": 1}):
+        pass
+    with pytest.raises(ProvenanceMismatch, match="schema: found 1, wanted 2"):
+        load(old)
 
 
 class TestResume:

@@ -3,7 +3,7 @@ disturbed on demand)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from devices import Timing
+from profilers.clock import even_out
 from profilers.timing import (
     BLOCK_RUNS,
     ROUNDS,
     WARM_UP_RUNS,
     Deadline,
+    Rounds,
     measure,
     median_interval,
     noise_floor,
@@ -48,10 +51,17 @@ def steady(rounds: int = 8, runs: int = 50, seed: int = 0, ms: float = 1.0) -> N
     return ms * 1e-3 * (1 + rng.exponential(0.02, (rounds, runs)) + (rng.random((rounds, runs)) < 0.03) * 0.5)
 
 
+def timed(*sessions: NDArray[np.float64], kept: NDArray[np.bool_] | None = None, seed: int = 0) -> list[Timing]:
+    """Timings of networks with ``(rounds, runs)`` seconds that ran in the order given."""
+    rounds = len(sessions[0])
+    order = np.tile(np.arange(len(sessions)), (rounds, 1))
+    return summarise(Rounds(sessions, (), order, np.ones(rounds, bool) if kept is None else kept, stable=True), seed)
+
+
 class TestSummary:
     def test_figures_are_what_their_names_say(self) -> None:
         seconds = np.linspace(1.0, 2.0, 11)[None] * np.arange(1, 4)[:, None] * 1e-3
-        timing = summarise(seconds)
+        (timing,) = timed(seconds)
         assert timing.latency_ms == pytest.approx(1.1)  # 10th percentile of the fastest round
         assert timing.p50_ms == pytest.approx(np.median(seconds) * 1e3)
         assert timing.p95_ms == pytest.approx(np.quantile(seconds, 0.95) * 1e3)
@@ -61,35 +71,67 @@ class TestSummary:
         quiet = steady()
         busy = quiet.copy()
         busy[:5] *= 1.3
-        assert summarise(busy).latency_ms == pytest.approx(summarise(quiet).latency_ms, rel=0.01)
-        assert summarise(busy).p50_ms > 1.2 * summarise(quiet).p50_ms
+        assert timed(busy)[0].latency_ms == pytest.approx(timed(quiet)[0].latency_ms, rel=0.01)
+        assert timed(busy)[0].p50_ms > 1.2 * timed(quiet)[0].p50_ms
 
     def test_the_low_figure_is_of_all_rounds_and_the_median_of_those_kept(self) -> None:
         seconds = np.array([[1e-3] * 5, [3e-3] * 5, [2e-3] * 5])
-        timing = summarise(seconds, kept=np.array([False, True, True]))
-        assert (timing.latency_ms, timing.p50_ms, timing.rounds) == (1.0, 2.5, 2)
+        (timing,) = timed(seconds, kept=np.array([False, True, True]))
+        assert (timing.latency_ms, timing.p50_ms, timing.rounds) == (pytest.approx(1.0), 2.5, 2)
 
     def test_noise_is_the_difference_of_odd_and_even_rounds(self) -> None:
         seconds = np.ones((8, 5))
         seconds[1::2] = 1.02
-        assert summarise(seconds).noise == pytest.approx(0.02)
-        assert summarise(np.ones((8, 5))).noise == 0
-        assert summarise(np.ones((1, 5))).noise is None
+        assert timed(seconds)[0].noise == pytest.approx(0.02)
+        assert timed(np.ones((8, 5)))[0].noise == 0
+        assert timed(np.ones((1, 5)))[0].noise is None
 
     def test_noise_floor_is_the_median_over_networks(self) -> None:
-        timings = [summarise(np.array([[1.0] * 5, [1.0 + d] * 5])) for d in (0.01, 0.02, 0.5)]
+        (timing,) = timed(np.ones((8, 5)))
+        timings = [replace(timing, noise=noise) for noise in (0.01, 0.02, 0.5)]
         assert noise_floor(timings) == pytest.approx(0.02)
-        assert noise_floor([summarise(np.ones((1, 5)))]) is None
+        assert noise_floor(timed(np.ones((1, 5)))) is None
 
     @given(st.integers(1, 12), st.integers(5, 40), st.integers(0, 2**32 - 1))
     def test_figures_are_ordered_and_repeat(self, rounds: int, runs: int, seed: int) -> None:
         seconds = np.random.default_rng(seed).lognormal(-7, 1, (rounds, runs))
-        timing = summarise(seconds, seed=seed)
-        assert timing == summarise(seconds, seed=seed)
+        (timing,) = timed(seconds, seed=seed)
+        assert [timing] == timed(seconds, seed=seed)
         assert timing.latency_ms > 0
         assert seconds.min() * 1e3 <= timing.latency_ms <= timing.p95_ms
         assert timing.p50_low_ms <= timing.p50_ms <= timing.p50_high_ms
         assert timing.p50_ms <= timing.p95_ms
+
+
+class TestEvening:
+    """Networks of 1, 2 and 3 ms on a machine that changes between three speeds, each for some blocks."""
+
+    @pytest.fixture
+    def blocks(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """``(networks, rounds)`` seconds and the order: the machine is at its best in one block of twenty."""
+        rng = np.random.default_rng(0)
+        rounds, networks = 16, 60
+        order = np.stack([rng.permutation(networks) for _ in range(rounds)])
+        speed = np.repeat(rng.choice([1.0, 1.05, 1.1], rounds * networks // 20, p=[0.05, 0.5, 0.45]), 20)
+        lows = np.empty((networks, rounds))
+        for r in range(rounds):
+            own = 1e-3 * (1 + order[r] % 3)
+            lows[order[r], r] = own * speed[r * networks :][:networks] * (1 + rng.exponential(0.002, networks))
+        return lows, order
+
+    def test_networks_are_in_proportion_whichever_met_the_machine_at_its_best(
+        self, blocks: tuple[NDArray[np.float64], NDArray[np.int64]]
+    ) -> None:
+        lows, order = blocks
+        met = lows.min(axis=1) / (1 + np.arange(len(lows)) % 3)
+        assert met.max() > 1.04 * met.min()  # chance decides by 5 %
+        evened = np.median(even_out(lows, order), axis=1) / (1 + np.arange(len(lows)) % 3)
+        assert evened.max() < 1.01 * evened.min()
+        assert 0.99e-3 < np.median(evened) < 1.06e-3
+
+    def test_a_network_of_its_own_keeps_its_lowest(self) -> None:
+        lows = np.array([[1.3, 1.1, 1.2, 1.15]])
+        assert np.median(even_out(lows, np.zeros((4, 1), np.int64))) == pytest.approx(1.1)
 
 
 class TestInterval:
@@ -129,7 +171,7 @@ class TestRounds:
     def test_every_block_is_warmed_up_and_long_enough(self) -> None:
         fast, slow = Scripted("fast", [1e-3]), Scripted("slow", [0.1])
         timings, _ = measure([fast, slow])
-        assert fast.log[1:] == [("fast", WARM_UP_RUNS), ("fast", 20)] * ROUNDS
+        assert fast.log[1:] == [("fast", WARM_UP_RUNS), ("fast", 10)] * ROUNDS
         assert slow.log[1:] == [("slow", WARM_UP_RUNS), ("slow", BLOCK_RUNS[0])] * ROUNDS
         assert [t.rounds for t in timings] == [ROUNDS, ROUNDS]
         assert all(t.stable for t in timings)
@@ -190,7 +232,7 @@ def test_halves_agree_better_in_the_low_figure_than_in_the_median() -> None:
     rng = np.random.default_rng(0)
     busy = 1 + rng.exponential(0.05, (100, 16, 1))
     seconds = np.stack([steady(16, seed=i) for i in range(100)]) * busy
-    low = [summarise(s).noise for s in seconds]
+    low = [timed(s)[0].noise for s in seconds]
     median = [abs(np.median(s[0::2]) / np.median(s[1::2]) - 1) for s in seconds]
     assert np.median([n for n in low if n is not None]) < np.median(median)
     assert round_lows(seconds[0]).shape == (16,)
