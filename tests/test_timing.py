@@ -77,7 +77,8 @@ class TestSummary:
     def test_the_low_figure_is_of_all_rounds_and_the_median_of_those_kept(self) -> None:
         seconds = np.array([[1e-3] * 5, [3e-3] * 5, [2e-3] * 5])
         (timing,) = timed(seconds, kept=np.array([False, True, True]))
-        assert (timing.latency_ms, timing.p50_ms, timing.rounds) == (pytest.approx(1.0), 2.5, 2)
+        assert timing.latency_ms == pytest.approx(1.0)
+        assert (timing.p50_ms, timing.rounds) == (2.5, 2)
 
     def test_noise_is_the_difference_of_odd_and_even_rounds(self) -> None:
         seconds = np.ones((8, 5))
