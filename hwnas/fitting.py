@@ -24,7 +24,7 @@ from hwnas.train_settings import FitSettings
 Backward = Callable[[NDArray[np.uint8], NDArray[np.int64], int], tuple[float, float]]
 """Images ``(b, C, H, W)``, labels ``(b,)`` and the step's number to mean loss and fraction correct; leaves gradients."""
 Validate = Callable[[], float]
-"""Accuracy of the module as it is, a fraction."""
+"""Accuracy of the module with the weights it has, a fraction; may set batch norm's statistics to what belongs to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +159,17 @@ class _State:
 
     def end_epoch(self, steps: int, validate: Validate | None) -> None:
         """Count the epoch, and keep the average if it is the best so far, or if nobody says."""
-        accuracy = None if validate is None else self._validated(validate)
+        current = [t.clone() for t in self.tracked]
+        with torch.no_grad():
+            torch._foreach_copy_(self.tracked, self.average)
+        accuracy = None if validate is None else validate()
         self.history.append(Epoch(self.sums[0] / steps, self.sums[1] / steps, accuracy))
         self.sums = (0.0, 0.0)
-        if self._best_epoch() == len(self.history) - 1:
-            torch._foreach_copy_(self.best, self.average)
+        with torch.no_grad():
+            if self._best_epoch() == len(self.history) - 1:
+                torch._foreach_copy_(self.best, self.tracked)
+            torch._foreach_copy_(self.tracked, current)
+        self.module.train()
 
     def out_of(self, patience: int) -> bool:
         """Whether the last ``patience`` epochs were all worse than one before them."""
@@ -184,16 +190,6 @@ class _State:
         """Leave the best average in the module."""
         with torch.no_grad():
             torch._foreach_copy_(self.tracked, self.best)
-
-    def _validated(self, validate: Validate) -> float:
-        """What ``validate`` says of the average, batch norm's statistics with it."""
-        with torch.no_grad():
-            current = [t.clone() for t in self.tracked]
-            torch._foreach_copy_(self.tracked, self.average)
-            accuracy = validate()
-            torch._foreach_copy_(self.tracked, current)
-        self.module.train()
-        return accuracy
 
     def _momenta(self) -> dict[str, Tensor]:
         return {name: self.optimizer.state[p]["momentum_buffer"] for name, p in self.parameters.items()}
