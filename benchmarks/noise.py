@@ -1,10 +1,10 @@
-"""How far do two measurements of the same network differ on this machine? Prints the noise floor of two statistics.
+"""How far do two measurements of the same network differ on this machine? Prints the noise floor of three statistics.
 
     python benchmarks/noise.py [--device onnxruntime:threads=1] [--networks 40] [--minutes 3]
 
 Random small convolutional networks are timed in interleaved rounds, and once more after a pause. Compared are the two halves
-(odd and even rounds) of a campaign, and the two campaigns, for the figure that predictors learn (the lowest 10th percentile of
-a round) and for the median of all runs.
+(odd and even rounds) of a campaign, and the two campaigns, for the figure that predictors learn, for the same without evening
+out the machine's clock (the lowest 10th percentile of a round), and for the median of all runs.
 """
 
 from __future__ import annotations
@@ -20,22 +20,35 @@ import devices
 from devices import Graph, Node, TensorType
 from profilers import sentinels
 from profilers.measuring import loaded
-from profilers.timing import Rounds, Seconds, collect, round_lows
+from profilers.timing import Rounds, collect, round_lows, summarise
+
+Figures = list[float]
 
 BATCH = 20
 
 
-def lowest(seconds: Seconds) -> float:
-    """The figure that predictors learn."""
-    return float(round_lows(seconds).min())
+def latency(found: Rounds) -> Figures:
+    """What predictors learn."""
+    return [t.latency_ms for t in summarise(found)[: len(found.sessions)]]
 
 
-def median(seconds: Seconds) -> float:
-    """Over all runs."""
-    return float(np.median(seconds))
+def lowest(found: Rounds) -> Figures:
+    """Without the clock evened out."""
+    return [1e3 * float(round_lows(s).min()) for s in found.sessions]
 
 
-STATISTICS = {"lowest 10th percentile of a round": lowest, "median of all runs": median}
+def median(found: Rounds) -> Figures:
+    """Over all runs of the rounds kept."""
+    return [t.p50_ms for t in summarise(found)[: len(found.sessions)]]
+
+
+STATISTICS = {"latency_ms": latency, "lowest 10th percentile of a round": lowest, "median of all runs": median}
+
+
+def some(found: Rounds, rounds: slice) -> Rounds:
+    """Some of the rounds."""
+    sessions, beside = ([s[rounds] for s in part] for part in (found.sessions, found.sentinels))
+    return Rounds(tuple(sessions), tuple(beside), found.order[rounds], found.kept[rounds], found.stable)
 
 
 def random_network(rng: np.random.Generator, name: str) -> Graph:
@@ -92,20 +105,18 @@ def main() -> None:
         second = campaign(device, graphs, options.seed + 1)
         print(f"{device.info.spec}, {len(graphs)} networks")
 
-    def seconds(found: list[Rounds]) -> list[Seconds]:
-        return [s[rounds.kept] for rounds in found for s in rounds.sessions]
-
     disturbed = sum(int((~rounds.kept).sum()) for rounds in first + second)
     total = sum(len(rounds.kept) for rounds in first + second)
-    lows = [1e3 * lowest(s) for s in seconds(first)]
-    print(f"{min(lows):.3f} to {max(lows):.3f} ms, {disturbed} of {total} rounds were disturbed and left out")
+    lows = [ms for rounds in first for ms in latency(rounds)]
+    print(f"{min(lows):.3f} to {max(lows):.3f} ms, {disturbed} of {total} rounds were disturbed")
     for title, pairs in (
-        ("two halves of one campaign", [(s[0::2], s[1::2]) for s in seconds(first) if len(s) > 1]),
-        (f"two campaigns {options.minutes:g} minutes apart", list(zip(seconds(first), seconds(second), strict=True))),
+        ("two halves of one campaign", [(some(r, slice(0, None, 2)), some(r, slice(1, None, 2))) for r in first]),
+        (f"two campaigns {options.minutes:g} minutes apart", list(zip(first, second, strict=True))),
     ):
         print(f"{title:38}{'median':>10}{'p90':>10}{'worst':>10}")
         for name, statistic in STATISTICS.items():
-            row(name, difference([statistic(a) for a, _ in pairs], [statistic(b) for _, b in pairs]))
+            ours, theirs = ([ms for pair in pairs for ms in statistic(pair[i])] for i in (0, 1))
+            row(name, difference(ours, theirs))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class Profile:
     """A profile in memory. ``lowerings`` and ``timings`` are keyed by :meth:`devices.Graph.digest`.
 
     A network that was timed several times has the median latency of its visits, each as if the machine had been as fast as at
-    its best; its other figures are the quietest visit's.
+    its best; its other figures are those of the visit whose ``p50_ms`` is the median.
 
     Attributes:
         noise_floor: relative difference (a fraction) between two interleaved measurements of the same network
@@ -222,10 +222,10 @@ def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
         DeviceInfo.from_json(header["device"]),
         header["settings"],
         {d: _undisturbed(lowering, taken_ms, at_best) for d, (lowering, taken_ms) in lowerings.items()},
-        timings={d: _quietest(ts, latency_ms[d]) for d, ts in timings.items()},
+        timings={d: _typical(ts, latency_ms[d]) for d, ts in timings.items()},
         noise_floor=median(noise) if noise else None,
         failed=failed,
-        sentinels={d: _quietest(ts, latency_ms[d]) for d, ts in sentinels.items()},
+        sentinels={d: _typical(ts, latency_ms[d]) for d, ts in sentinels.items()},
         drift=median(max(ms) / min(ms) - 1 for ms in lows) if lows else None,
     )
 
@@ -247,8 +247,10 @@ def _evened(visits: list[dict[str, float]]) -> dict[str, float]:
     return dict(zip(ids, np.exp(own + best).tolist(), strict=True))
 
 
-def _quietest(visits: list[Timing], latency_ms: float) -> Timing:
-    return replace(min(visits, key=lambda t: (not t.stable, t.latency_ms)), latency_ms=latency_ms)
+def _typical(visits: list[Timing], latency_ms: float) -> Timing:
+    """The visit with the median of the medians, of the stable ones if there are any."""
+    by_p50 = sorted([t for t in visits if t.stable] or visits, key=lambda t: t.p50_ms)
+    return replace(by_p50[len(by_p50) // 2], latency_ms=latency_ms)
 
 
 def _undisturbed(lowering: Lowering, taken_ms: Mapping[str, float], best_ms: Mapping[str, float]) -> Lowering:

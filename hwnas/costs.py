@@ -25,7 +25,7 @@ class Costs:
     """Costs of n networks.
 
     Attributes:
-        latency_ms: ``(n,)`` lowest latency, what predictors learn.
+        latency_ms: ``(n,)`` latency at the machine's best, what predictors learn.
         p50_ms: ``(n,)`` median latency; latency budgets are on this.
         upper_ms: ``(n,)`` its one-sided 95 % upper bound.
         memory_bytes: ``(n,)`` weights and the highest use of activations.
