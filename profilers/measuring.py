@@ -11,7 +11,9 @@ from devices import Device, Graph, Profile, Session, Timing
 from devices.events import Note, OnEvent, ignore
 from profilers import sentinels
 from profilers.errors import MeasurementError
-from profilers.timing import DISTURBED, Deadline, measure
+from profilers.timing import DISTURBED, ROUNDS, Deadline, measure
+
+_BLOCKS = 240  # in all, at least: a machine's clock changes within seconds, so a measurement has to last for some
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,13 @@ def measure_graphs(
     with loaded(device, graphs) as sessions, loaded(device, sentinels.graphs()) as beside:
         for attempt in range(2):
             timings, now = measure(
-                sessions, sentinels=beside, usual_ms=usual, seed=seed + attempt, deadline=deadline, on_event=on_event
+                sessions,
+                sentinels=beside,
+                usual_ms=usual,
+                rounds=max(ROUNDS, _BLOCKS // (len(sessions) + len(beside))),
+                seed=seed + attempt,
+                deadline=deadline,
+                on_event=on_event,
             )
             holds = profile is None or compare(now, profile).holds
             if holds or deadline.passed:
