@@ -36,7 +36,7 @@ from devices import Device
 from devices.events import OnEvent, Progress
 from devices.journal import Journal
 from devices.versions import versions
-from hwnas import comparison, figures, pictures, progress, tasks
+from hwnas import comparison, figures_network, pictures, progress, tasks
 from hwnas.atomic import write_text
 from hwnas.comparison import Compared, Comparison
 from hwnas.config import BudgetSection, Config, load
@@ -270,7 +270,7 @@ def main() -> None:
         benchmark = Benchmark(given.out, config, task, Steps(journal), Stopwatch(given.out / "seconds.json"), on_event)
         compared = compare(benchmark, given.budgets)
     compared.write(given.out / "comparison.json")
-    pictures.write({"comparison": figures.comparison(compared)}, given.out)
+    pictures.write({"comparison": figures_network.comparison(compared)}, given.out)
     print(table(compared))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from hwnas.atomic import write_bytes
 from hwnas.errors import HwnasError
-from hwnas.figures import COLOURS
+from hwnas.plots import COLOURS
 from hwnas.script_json import script_json
 
 if TYPE_CHECKING:

@@ -20,6 +20,8 @@ from devices import DeviceInfo
 
 if TYPE_CHECKING:
     from hwnas.budget import Budget
+    from hwnas.comparison import Comparison
+    from hwnas.effects import Effects
 
 
 @dataclass(frozen=True)
@@ -79,17 +81,55 @@ class ReportKernel:
     bound: str
 
 
-@dataclass(frozen=True)
-class ReportHistory:
-    """The winner's training, one value per epoch.
+@dataclass(frozen=True, slots=True)
+class ReportPlace:
+    """One place of the winner (stem, block, head), in order of execution.
 
     Attributes:
-        loss: ``(e,)`` mean training loss.
-        validation_accuracy: ``(e,)`` fraction; NaN for epochs without an evaluation.
+        name: e.g. ``stage2.0``.
+        stage: what it is part of, e.g. ``stage2``.
+        shape: ``(C, H, W)`` of its output, before pooling.
+        latency_ms: what its kernels take together.
     """
 
+    name: str
+    stage: str
+    shape: tuple[int, int, int]
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class ReportHistory:
+    """One training of the winner, one value per epoch.
+
+    Attributes:
+        name: what it started from, in words.
+        loss: ``(e,)`` mean training loss.
+        accuracy: ``(e,)`` fraction of the training images, as augmented.
+        validation_accuracy: ``(e,)`` fraction; NaN for epochs without an evaluation.
+        final: fraction of the validation images that the result gets right.
+    """
+
+    name: str
     loss: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
     validation_accuracy: NDArray[np.float64]
+    final: float
+
+
+@dataclass(frozen=True)
+class ReportMistakes:
+    """What the deployed file does on the test images; see :class:`hwnas.mistakes.Mistakes`.
+
+    Attributes:
+        classes: names.
+        confusion: ``(classes, classes)`` counts, true by predicted.
+        worst: the worst images.
+    """
+
+    classes: tuple[str, ...]
+    confusion: NDArray[np.int64]
+    worst: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -106,7 +146,12 @@ class ReportData:
         checks: predicted against measured, any order.
         noise_floor: relative difference of two measurements of the same network, e.g. 0.004.
         kernels: the winner's kernels in the order of execution.
-        history: the winner's training.
+        places: the winner's places in the order of execution.
+        histories: the winner's trainings, the delivered one first.
+        effects: which decisions matter, over the candidates.
+        mistakes: of the deployed file.
+        comparison: networks trained and measured beside hand-designed ones.
+        quantized: what the journal says of INT8.
         certificate: the content of ``certificate.json``, see :class:`hwnas.certificate.Certificate`.
         config: the resolved configuration, TOML.
         notes: sentences that the reader must know, beside those of the certificate.
@@ -121,7 +166,12 @@ class ReportData:
     checks: tuple[Check, ...] = ()
     noise_floor: float | None = None
     kernels: tuple[ReportKernel, ...] = ()
-    history: ReportHistory | None = None
+    places: tuple[ReportPlace, ...] = ()
+    histories: tuple[ReportHistory, ...] = ()
+    effects: Effects | None = None
+    mistakes: ReportMistakes | None = None
+    comparison: Comparison | None = None
+    quantized: Mapping[str, Any] | None = None
     certificate: Mapping[str, Any] | None = None
     config: str = ""
     notes: tuple[str, ...] = ()
@@ -137,7 +187,7 @@ def render(data: ReportData) -> str:
     from plotly.offline import get_plotlyjs
 
     from hwnas import report_sections, report_text
-    from hwnas.figures import COLOURS
+    from hwnas.plots import COLOURS
     from hwnas.script_json import script_json
 
     sections = report_sections.sections(data)

@@ -4,40 +4,65 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+import devices
 from devices import DeviceInfo
 from devices import journal as journals
 from devices import profile as profile_files
 from hwnas import certificate as certificates
+from hwnas import comparison, pictures, report_places
 from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.candidates import Candidates
+from hwnas.certificate import FLOAT, Certificate
 from hwnas.costs import Costs
+from hwnas.effects import Effects, main_effects
 from hwnas.errors import InvalidData
 from hwnas.finalist import corrections
 from hwnas.profiles import PROFILE
-from hwnas.report import Check, ReportCandidates, ReportData, ReportHistory, ReportKernel, render
+from hwnas.report import Check, ReportCandidates, ReportData, ReportHistory, ReportKernel, ReportMistakes, render
+from hwnas.report_sections import sections
+from hwnas.seeds import seed_folder
 
 Unit = Mapping[str, Any]
 
 
-def write_report(run: str | os.PathLike[str]) -> Path:
+def write_report(run: str | os.PathLike[str], baselines: str | os.PathLike[str] | None = None) -> Path:
     """Write ``report.html`` of a run, as far as the run went; its path.
 
+    Args:
+        run: its folder.
+        baselines: ``comparison.json`` of ``benchmarks/against_hand_designed.py``.
+
     Raises:
-        InvalidData: the folder holds no run that has searched.
+        InvalidData: the folder holds no run that has searched, or the other file no comparison.
     """
     page = Path(run) / "report.html"
-    write_text(page, render(report_data(run)))
+    write_text(page, render(report_data(run, baselines)))
     return page
 
 
-def report_data(run: str | os.PathLike[str]) -> ReportData:
-    """What a run's files say.
+def write_pictures(
+    run: str | os.PathLike[str], folder: str | os.PathLike[str], baselines: str | os.PathLike[str] | None = None
+) -> list[Path]:
+    """Write every figure of a run's report into a folder, as PNG; the paths. Arguments as for :func:`write_report`.
+
+    Raises:
+        InvalidData: as there.
+        HwnasError: there is no browser to draw them.
+    """
+    made = sections(report_data(run, baselines))
+    return pictures.write({plot.id: plot.figure for section in made for plot in section.figures}, folder)
+
+
+def report_data(run: str | os.PathLike[str], baselines: str | os.PathLike[str] | None = None) -> ReportData:
+    """What a run's files say. Arguments as for :func:`write_report`.
 
     Raises:
         InvalidData: the folder holds no run that has searched.
@@ -45,6 +70,13 @@ def report_data(run: str | os.PathLike[str]) -> ReportData:
     """
     folder = Path(run)
     header, units = _read(folder)
+    if header["config"]["seeds"] > 1:
+        return replace(
+            report_data(_delivered(folder, units), baselines),
+            title=folder.resolve().name,
+            certificate=certificates.read(folder / "bundle").to_json(),
+            config=(folder / "config.toml").read_text(encoding="utf-8"),
+        )
     chosen, trained, certified = (_last(units, name) for name in ("chosen", "trained", "certified"))
     budget = Budget(**_required(units, "budget", folder)["budget"])
     certificate = certificates.read(folder / "bundle") if certified else None
@@ -56,6 +88,10 @@ def report_data(run: str | os.PathLike[str]) -> ReportData:
             for name, f in certificate.files.items()
             if f.predicted_p50_ms is not None
         ]
+    kernels = tuple(
+        ReportKernel(k["kind"], tuple(k["nodes"]), k["latency_ms"], k["bound"])
+        for k in (certified["kernels"] if certified else ())
+    )
     return ReportData(
         title=folder.resolve().name,
         task=header["config"]["task"]["name"],
@@ -65,11 +101,13 @@ def report_data(run: str | os.PathLike[str]) -> ReportData:
         choices=chosen["genes"] if chosen else None,
         checks=tuple(checks),
         noise_floor=noise_floor,
-        kernels=tuple(
-            ReportKernel(k["kind"], tuple(k["nodes"]), k["latency_ms"], k["bound"])
-            for k in (certified["kernels"] if certified else ())
-        ),
-        history=_history(trained) if trained else None,
+        kernels=kernels,
+        places=report_places.places(devices.load_onnx(folder / "bundle" / FLOAT), kernels) if certified else (),
+        histories=_histories(trained) if trained else (),
+        effects=_effects(units, folder),
+        mistakes=_mistakes(certified, certificate) if certified and certificate else None,
+        comparison=None if baselines is None else comparison.read(baselines),
+        quantized=_last(units, "quantized"),
         certificate=None if certificate is None else certificate.to_json(),
         config=(folder / "config.toml").read_text(encoding="utf-8"),
         notes=tuple(_over_budget(unit) for unit in measured if unit["excess"] > 0),
@@ -84,6 +122,9 @@ def summary(run: str | os.PathLike[str]) -> dict[str, Any]:
     """
     folder = Path(run)
     header, units = _read(folder)
+    if header["config"]["seeds"] > 1:
+        best = summary(_delivered(folder, units))
+        return best | {"run": str(run), "seeds": certificates.read(folder / "bundle").to_json()["seeds"]}
     budget, chosen = _last(units, "budget"), _last(units, "chosen")
     certificate = certificates.read(folder / "bundle") if _last(units, "certified") else None
     file = None if certificate is None else certificate.files[certificate.deploy]
@@ -102,6 +143,7 @@ def summary(run: str | os.PathLike[str]) -> dict[str, Any]:
         "model_bytes": file.bytes if file else None,
         "accuracy": file.accuracy if file else None,
         "within_budget": certificate.within_budget if certificate else None,
+        "seeds": None,
     }
 
 
@@ -110,6 +152,17 @@ def _read(folder: Path) -> tuple[Unit, Sequence[Unit]]:
     if not path.is_file():
         raise InvalidData(f"{folder} holds no run: there is no {path.name}.", hint="Give the folder that was --out.")
     return journals.read(path)
+
+
+def _delivered(folder: Path, units: Sequence[Unit]) -> Path:
+    """The run of the seed whose file is delivered."""
+    unit = _last(units, "delivered")
+    if unit is None:
+        raise InvalidData(
+            f"The run in {folder} has several seeds, and not all have finished.",
+            hint="Each is a run of its own, in a folder named for it: give that one, or go on: hwnas run CONFIG --out RUN",
+        )
+    return seed_folder(folder, unit["seed"])
 
 
 def _last(units: Sequence[Unit], name: str) -> Unit | None:
@@ -174,11 +227,39 @@ def _checks(profile_path: Path) -> tuple[float | None, list[Check]]:
     return profile.noise_floor, checks
 
 
-def _history(trained: Unit) -> ReportHistory:
-    loss = np.array([epoch["loss"] for epoch in trained["history"]])
-    validation = np.full(len(loss), np.nan)
-    validation[-1] = trained["validation_accuracy"]
-    return ReportHistory(loss, validation)
+def _histories(trained: Unit) -> tuple[ReportHistory, ...]:
+    """The trainings, the delivered one first."""
+    start = trained["start"]
+    found = {start: _history(start, trained)}
+    if "from_scratch" in trained:
+        found["scratch"] = _history("scratch", trained["from_scratch"])
+    return tuple(found[key] for key in sorted(found, key=lambda key: key != trained["delivered"]))
+
+
+def _history(start: str, training: Unit) -> ReportHistory:
+    def series(key: str) -> NDArray[np.float64]:
+        return np.array([np.nan if epoch[key] is None else epoch[key] for epoch in training["history"]])
+
+    name = {"supernet": "from the supernet’s weights", "scratch": "from scratch"}[start]
+    final = training["validation_accuracy"]
+    return ReportHistory(name, series("loss"), series("accuracy"), series("validation_accuracy"), final)
+
+
+def _effects(units: Sequence[Unit], folder: Path) -> Effects:
+    """Over all networks of the search; their latencies as predicted, before any correction."""
+    generations = [unit for unit in units if unit["unit"] == "generation"]
+    genes = [(name, options) for name, options in _required(units, "space", folder)["genes"]]
+    return main_effects(
+        genes,
+        np.concatenate([np.array(unit["genotypes"], np.int64) for unit in generations]),
+        np.concatenate([np.array(unit["accuracy"], np.float64) for unit in generations]),
+        np.concatenate([np.array(unit["costs"]["p50_ms"]) for unit in generations]),
+    )
+
+
+def _mistakes(certified: Unit, certificate: Certificate) -> ReportMistakes:
+    counts = np.array(certified["confusion"], np.int64)
+    return ReportMistakes(certificate.classes, counts, tuple(certified["worst"]))
 
 
 def _over_budget(unit: Unit) -> str:

@@ -2,73 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hwnas import figures
+from hwnas import report_findings as findings
 from hwnas import report_text as text
+from hwnas.report_elements import Cell, Plot, Section, Table
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
-    from hwnas.report import ReportData, ReportKernel
-
-_MOST_KERNELS = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell of a table: text, a smaller line below it, a tag beside it, a bar for a share of 0–1 before it."""
-
-    text: str
-    note: str = ""
-    tag: str = ""
-    share: float | None = None
-    colour: str = ""
-    over: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """``label`` names it for those who cannot see it; ``words`` are the positions of the columns that hold words."""
-
-    label: str
-    head: tuple[Cell, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    words: frozenset[int] = frozenset({0})
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A figure, the id of its element, and the sentence under it that says what to see."""
-
-    id: str
-    figure: go.Figure
-    caption: str
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One section of the page; what is empty is not shown. ``pair`` puts figures side by side where there is room, ``more`` is
-    folded away under ``more_label``."""
-
-    id: str
-    heading: str
-    paragraphs: tuple[str, ...] = ()
-    figures: tuple[Plot, ...] = ()
-    pair: bool = False
-    table: Table | None = None
-    facts: Mapping[str, str] = field(default_factory=dict)
-    more_label: str = ""
-    more: Table | str = ""
+    from hwnas.report import ReportData
 
 
 def sections(data: ReportData) -> list[Section]:
     """All that this run has something for, in reading order."""
-    made = [_search(data), _files(data), _prediction(data), _kernels(data), _training(data), _network(data)]
+    made = [
+        _search(data),
+        findings.choices(data),
+        _files(data),
+        findings.against(data),
+        findings.mistakes(data),
+        findings.training(data),
+        findings.time(data),
+        findings.sensitivity(data),
+        _prediction(data),
+        _network(data),
+    ]
     return [section for section in made if section is not None]
 
 
@@ -189,68 +149,6 @@ def _prediction(data: ReportData) -> Section | None:
                 "The same networks by error. The grey band is the noise floor, the dotted lines are ±5 %.",
             ),
         ),
-    )
-
-
-def _kernels(data: ReportData) -> Section | None:
-    if not data.kernels:
-        return None
-    total = sum(k.latency_ms for k in data.kernels)
-    by_cost = sorted(enumerate(data.kernels, 1), key=lambda item: -item[1].latency_ms)
-    largest = sum(k.latency_ms for _, k in by_cost[:_MOST_KERNELS])
-    caption = (
-        "Each bar is one kernel that the runtime executes, from the input on the left to the output on the right; "
-        "its colour says what limits it: arithmetic (compute), memory traffic (bytes), or the cost of starting it (overhead)."
-    )
-    sentence = f"The network runs as {len(data.kernels)} kernels."
-    if len(by_cost) > _MOST_KERNELS:
-        sentence += f" The {_MOST_KERNELS} costliest take {text.percent(largest / total)} of the time."
-    return Section(
-        "kernels",
-        "Where the time goes",
-        (sentence,),
-        (Plot("kernel-costs", figures.kernels(data.kernels), caption),),
-        table=_kernel_table(by_cost[:_MOST_KERNELS], total),
-        more_label=f"The other {len(by_cost) - _MOST_KERNELS} kernels" if len(by_cost) > _MOST_KERNELS else "",
-        more=_kernel_table(by_cost[_MOST_KERNELS:], total) if len(by_cost) > _MOST_KERNELS else "",
-    )
-
-
-def _kernel_table(ranked: Sequence[tuple[int, ReportKernel]], total: float) -> Table:
-    rows = []
-    most = ranked[0][1].latency_ms
-    for number, kernel in ranked:
-        colour = kernel.bound if kernel.bound in ("bytes", "overhead") else ""
-        nodes = ", ".join(kernel.nodes) if kernel.nodes else "inserted by the runtime"
-        nodes = nodes if len(nodes) <= 60 else nodes[:59] + "…"
-        rows.append(
-            (
-                Cell(str(number)),
-                Cell(kernel.kind.rpartition(":")[2], note=f"{kernel.bound} · {nodes}"),
-                Cell(f"{1000 * kernel.latency_ms:.1f}", share=kernel.latency_ms / most if most else 0.0, colour=colour),
-                Cell(text.percent(kernel.latency_ms / total if total else 0.0)),
-            )
-        )
-    head = tuple(Cell(h) for h in ("no.", "kernel", "µs", "share"))
-    return Table("Kernels by cost", head, tuple(rows), frozenset({0, 1}))
-
-
-def _training(data: ReportData) -> Section | None:
-    history = data.history
-    if history is None or not len(history.loss):
-        return None
-    plots = [Plot("loss", figures.loss(history), "Mean loss over the training images of each epoch.")]
-    known = history.validation_accuracy[np.isfinite(history.validation_accuracy)]
-    if len(known) > 1:
-        caption = "Accuracy on validation images; the test images were read once, at the end."
-        plots.append(Plot("validation", figures.validation(history), caption))
-    at_the_end = f" and ended at {text.percent(known[-1])} of the validation images" if len(known) else ""
-    return Section(
-        "training",
-        "Training of the winner",
-        (f"It was trained for {len(history.loss)} epochs{at_the_end}.",),
-        figures=tuple(plots),
-        pair=len(plots) > 1,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from hwnas.report import Check, ReportData
@@ -152,3 +153,14 @@ def agreement_figures(checks: Sequence[Check]) -> dict[str, float]:
         "rmspe": float(np.sqrt((error**2).mean())),
         "tau": float(kendalltau(predicted, measured).statistic),
     }
+
+
+def class_figures(confusion: NDArray[np.int64]) -> list[dict[str, float]]:
+    """Precision, recall and F1 of each class from ``(classes, classes)`` counts, true by predicted; 0 where undefined."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    true, predicted = np.indices(confusion.shape).reshape(2, -1)
+    found = precision_recall_fscore_support(
+        true, predicted, labels=range(len(confusion)), sample_weight=confusion.ravel(), zero_division=0.0
+    )
+    return [dict(zip(("precision", "recall", "f1"), row, strict=True)) for row in np.stack(found[:3], axis=1).tolist()]

@@ -11,7 +11,19 @@ import pytest
 
 from devices import DeviceInfo
 from hwnas.budget import Budget
-from hwnas.report import Check, ReportCandidates, ReportData, ReportHistory, ReportKernel
+from hwnas.comparison import Compared, Comparison
+from hwnas.effects import Effect, Effects, Interval
+from hwnas.report import (
+    Check,
+    ReportCandidates,
+    ReportData,
+    ReportHistory,
+    ReportKernel,
+    ReportMistakes,
+    ReportPlace,
+)
+
+CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 # CI has a CPU, Debian's packages and PyPI's; a skip for another reason than these is a hole in the checks.
 MAY_BE_SKIPPED_IN_CI = ("needs CUDA", "needs TensorRT")
@@ -85,6 +97,7 @@ def report_data() -> ReportData:
         "sha256": "cd" * 32, "bytes": 271_234, "precision": "int8", "p50_ms": 0.312, "p95_ms": 0.34, "ci95_ms": [0.309, 0.316],
         "memory_bytes": 610_720, "accuracy": 0.9121, "predicted_p50_ms": 0.309,
     }  # fmt: skip
+    falling, wider = np.exp(-np.arange(8) / 3), Interval(0.1, 0.08, 0.12)
     return ReportData(
         title="demo",
         task="fashion_mnist",
@@ -95,7 +108,45 @@ def report_data() -> ReportData:
         checks=tuple(checks),
         noise_floor=0.004,
         kernels=kernels,
-        history=ReportHistory(np.exp(-np.arange(8) / 3), 0.92 - 0.2 * np.exp(-np.arange(8) / 2)),
+        places=tuple(
+            ReportPlace(f"stage{i // 2}.{i % 2}", f"stage{i // 2}", (24 * (i // 2 + 1), 28 >> i // 2, 28 >> i // 2), 0.02)
+            for i in range(6)
+        ),
+        histories=tuple(
+            ReportHistory(
+                name, falling, 0.9 - 0.2 * falling, best - 0.2 * falling, best
+            )
+            for name, best in (("from the supernet’s weights", 0.92), ("from scratch", 0.91))
+        ),
+        effects=Effects(
+            tuple(
+                Effect(f"stage{i}.width", 24, 16, Interval(0.01 * i, 0.01 * i - 0.004, 0.01 * i + 0.004), wider, 90)
+                for i in range(5)
+            ),
+            0.8,
+            0.9,
+            n,
+        ),
+        mistakes=ReportMistakes(
+            CLASSES,
+            np.full((10, 10), 8) + np.diag(np.full(10, 920)),
+            tuple(
+                {"index": i, "label": i, "predicted": i + 1, "probability": 0.9, "png": "data:image/png;base64,iVBORw0KGgo="}
+                for i in range(9)
+            ),
+        ),
+        comparison=Comparison("fashion_mnist", "onnxruntime:threads=1", 8, 600.0, (
+            Compared("MobileNetV2 ×0.25", False, 250_778, 1_200_000, 0.12, 0.119, 0.121, 0.905, 0.003, 200.0),
+            Compared("SqueezeNet 1.1", False, 729_418, 3_200_000, 0.34, 0.339, 0.341, 0.915, 0.003, 300.0),
+            Compared("found 0.5", True, 80_000, 520_000, 0.18, 0.179, 0.181, 0.92, 0.003, 250.0, 0.011, 0.003, None),
+        )),
+        quantized={
+            "float_layers": ["stem/conv"], "verdict": "INT8 pays here.",
+            "sensitivity": [
+                {"layer": "stem/conv", "accuracy_lost": 0.01, "time_gained_ms": 0.002},
+                {"layer": "head/conv", "accuracy_lost": 0.0, "time_gained_ms": None},
+            ],
+        },
         certificate={
             "schema": 1, "created": "2026-03-14T09:26:53Z", "budget": {}, "deploy": "model.int8.onnx", "within_budget": True,
             "deploy_reason": "It is the faster of the two.", "notes": ["One round was repeated."],

@@ -25,7 +25,7 @@ FLAGS = (
 
 # Marks by plot: points, bars and lines that have a size on the page.
 MARKS = """
-const drawn = (plot) => [...plot.querySelectorAll(".trace .point path, .trace path.point, .trace path.js-line")]
+const drawn = (plot) => [...plot.querySelectorAll(".trace .point path, .trace path.point, .trace path.js-line, .hm image")]
   .filter((mark) => { const box = mark.getBoundingClientRect(); return box.width > 0 || box.height > 0; }).length;
 return Object.fromEntries([...document.querySelectorAll(".plot")].map((plot) => [plot.id, drawn(plot)]));
 """
@@ -78,7 +78,8 @@ def test_every_figure_is_drawn_within_the_page(
     open_page(browser, render(report_data), tmp_path, width=width, scheme=scheme)
     marks = browser.execute_script(MARKS)
     assert set(marks) == {
-        "front", "progress", "feasible", "agreement", "errors", "kernel-costs", "loss", "validation",
+        "front", "progress", "feasible", "effects-accuracy", "effects-latency", "comparison", "confusion", "loss", "accuracy",
+        "network-drawn", "kernel-costs", "agreement", "errors",
     }  # fmt: skip
     assert all(marks.values()), marks
     assert marks["kernel-costs"] == len(report_data.kernels)
@@ -112,6 +113,9 @@ def test_injected_text_is_inert(browser: webdriver.Chrome, report_data: ReportDa
         "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=2'>"
         '<a href="javascript:window.hacked=3">x</a>{{7*7}}%{x}'
     )
+    assert report_data.effects is not None
+    assert report_data.mistakes is not None
+    assert report_data.comparison is not None
     data = dataclasses.replace(
         report_data,
         title=hostile,
@@ -121,6 +125,21 @@ def test_injected_text_is_inert(browser: webdriver.Chrome, report_data: ReportDa
         kernels=tuple(
             dataclasses.replace(k, kind=hostile, nodes=(hostile,), bound=hostile) for k in report_data.kernels
         ),
+        places=tuple(dataclasses.replace(place, name=hostile, stage=hostile) for place in report_data.places),
+        effects=dataclasses.replace(
+            report_data.effects,
+            effects=tuple(dataclasses.replace(e, gene=hostile, option=hostile) for e in report_data.effects.effects),
+        ),
+        mistakes=dataclasses.replace(report_data.mistakes, classes=(hostile,) * 10),
+        comparison=dataclasses.replace(
+            report_data.comparison,
+            task=hostile,
+            networks=tuple(dataclasses.replace(n, name=hostile) for n in report_data.comparison.networks),
+        ),
+        quantized={
+            "verdict": hostile,
+            "sensitivity": [{"layer": hostile, "accuracy_lost": 0.0, "time_gained_ms": None}],
+        },
         certificate={
             **(report_data.certificate or {}),
             "deploy_reason": hostile,
@@ -134,7 +153,9 @@ def test_injected_text_is_inert(browser: webdriver.Chrome, report_data: ReportDa
     assert all(browser.execute_script(MARKS).values())
     browser.execute_script("Plotly.Fx.hover('kernel-costs', [{curveNumber: 0, pointNumber: 0}])")
     assert browser.execute_script("return window.hacked") is None
-    assert browser.execute_script("return document.querySelectorAll('img, main a, svg a, script').length") == 4
+    assert browser.execute_script("return document.querySelectorAll('main a, svg a, script').length") == 4
+    sources = browser.execute_script("return [...document.querySelectorAll('img')].map((image) => image.src)")
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert hostile in browser.title
     assert log(browser, "browser") == []
 

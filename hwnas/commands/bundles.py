@@ -38,16 +38,23 @@ def certify(
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)], json: Json = False
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    baselines: Annotated[
+        Path | None, typer.Option(help="comparison.json of benchmarks/against_hand_designed.py.")
+    ] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the figures into this folder too; needs Chromium.")] = None,
+    json: Json = False,
 ) -> Answer:
     """Write the report of a run anew, as far as the run went.
 
-    Example: `hwnas report runs/digits`
+    Example: `hwnas report runs/digits --png figures`
     """
-    from hwnas.report_data import write_report
+    from hwnas.report_data import write_pictures, write_report
 
-    page = write_report(run)
-    return Answer({"report": str(page)}, [f"Report: {page}"])
+    page = write_report(run, baselines)
+    pictures = [] if png is None else write_pictures(run, png, baselines)
+    shown = [f"Report: {page}", *([f"{len(pictures)} figures: {png}"] if pictures else [])]
+    return Answer({"report": str(page), "pictures": [str(path) for path in pictures]}, shown)
 
 
 def compare(runs: Runs, json: Json = False) -> Answer:
