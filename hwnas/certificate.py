@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -85,6 +86,69 @@ class FileRecord(_Record):
     within_budget: bool
 
 
+class SeedRecord(_Record):
+    """The file to deploy of one seed's run; see :class:`FileRecord`."""
+
+    seed: int
+    deploy: str
+    validation_accuracy: float
+    accuracy: float
+    latency_ms: float
+    p50_ms: float
+    memory_bytes: int
+    within_budget: bool
+
+
+class Spread(_Record):
+    """Of a figure over all seeds; the standard deviation is the sample's."""
+
+    mean: float
+    standard_deviation: float
+
+
+class Seeds(_Record):
+    """What repeating search and training with several seeds came to.
+
+    Attributes:
+        delivered: the seed whose file this is: of those within the budget, the best on validation images.
+        runs: every seed's.
+    """
+
+    delivered: int
+    runs: tuple[SeedRecord, ...]
+    validation_accuracy: Spread
+    accuracy: Spread
+    p50_ms: Spread
+
+    @classmethod
+    def of(cls, runs: Sequence[SeedRecord], *, delivered: int) -> Seeds:
+        """With mean and spread of two or more runs."""
+
+        def spread(name: str) -> Spread:
+            values = [getattr(run, name) for run in runs]
+            return Spread(mean=fmean(values), standard_deviation=stdev(values))
+
+        return cls(
+            delivered=delivered,
+            runs=tuple(runs),
+            validation_accuracy=spread("validation_accuracy"),
+            accuracy=spread("accuracy"),
+            p50_ms=spread("p50_ms"),
+        )
+
+    def in_words(self) -> str:
+        """Mean and spread in a sentence."""
+
+        def points(spread: Spread) -> str:
+            return f"{100 * spread.mean:.2f} ± {100 * spread.standard_deviation:.2f} %"
+
+        return (
+            f"Of {len(self.runs)} seeds, seed {self.delivered} was the best on validation images within the budget. Mean and "
+            f"standard deviation: validation accuracy {points(self.validation_accuracy)}, test accuracy "
+            f"{points(self.accuracy)}, p50 {self.p50_ms.mean:.3g} ± {self.p50_ms.standard_deviation:.2g} ms."
+        )
+
+
 class Certificate(_Record):
     """What goes with a bundle of exported files, as ``certificate.json``.
 
@@ -94,6 +158,7 @@ class Certificate(_Record):
         max_accuracy_drop: how much validation accuracy INT8 may lose and still be deployed.
         device: the fingerprint of the device that measured.
         notes: what the reader should know, in sentences.
+        seeds: where search and training were repeated, what each came to.
     """
 
     schema_version: Literal[1] = Field(default=1, validation_alias="schema", serialization_alias="schema")
@@ -110,6 +175,7 @@ class Certificate(_Record):
     versions: dict[str, str]
     files: dict[str, FileRecord]
     notes: tuple[str, ...] = ()
+    seeds: Seeds | None = None
 
     @property
     def device_info(self) -> DeviceInfo:

@@ -42,8 +42,9 @@ class DeviceSection(_Section):
     profile_time_limit_s: PositiveFloat = 60.0
 
 
-class TaskSection(_Section):
-    """The data set; ``path`` is for tasks that read a file or folder, ``flip`` says whether a mirrored image keeps its class."""
+class TaskSection(_PluginSection):
+    """The data set; ``path`` is for tasks that read a file or folder, ``flip`` says whether a mirrored image keeps its class.
+    Further keys are the task's own."""
 
     name: str = "digits"
     path: Path | None = Field(default=None, strict=False)
@@ -96,9 +97,15 @@ class QuantizeSection(_Section):
 
 
 class Config(_Section):
-    """Everything that decides a run's result, but the profile's content."""
+    """Everything that decides a run's result, but the profile's content.
+
+    Attributes:
+        seed: of everything that is drawn.
+        seeds: how often search and training are repeated, with ``seed``, ``seed + 1``, …; the best on validation is delivered.
+    """
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seeds: PositiveInt = 1
     device: DeviceSection = DeviceSection()
     task: TaskSection = TaskSection()
     space: SpaceSection = SpaceSection()

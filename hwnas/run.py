@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -24,11 +25,13 @@ from hwnas import accuracy, finalist, profiles, searchers, spaces, tasks
 from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.certificate import Certificate, sha256
+from hwnas.config import TaskSection
 from hwnas.costs import compile_costs
 from hwnas.delivery import Delivery
 from hwnas.errors import InvalidConfig
 from hwnas.problem import Problem
 from hwnas.report_data import write_report
+from hwnas.seeds import run_seeds
 from hwnas.steps import Steps
 from predictors.errors import NotFitted
 
@@ -73,9 +76,21 @@ class RunResult:
 
 
 def run(
-    config: Config, out: str | os.PathLike[str], *, until: Step = "report", on_event: OnEvent = ignore
+    config: Config,
+    out: str | os.PathLike[str],
+    *,
+    task: Task | None = None,
+    until: Step = "report",
+    on_event: OnEvent = ignore,
 ) -> RunResult:
-    """Do the job, up to and including the step ``until``.
+    """Do the job.
+
+    Args:
+        config: what to do.
+        out: the run's folder.
+        task: the data, instead of what the configuration's section ``task`` names; see :func:`hwnas.datasets.as_task`.
+        until: the last step to take.
+        on_event: told of progress.
 
     Raises:
         InvalidConfig: the training is to start from weights that the accuracy model does not have.
@@ -84,12 +99,28 @@ def run(
         HwnasError: what went wrong, and what to do; nothing finished is lost.
     """
     folder, wanted = Path(out), get_args(Step).index(until)
+    if task is not None:
+        config = config.model_copy(update={"task": TaskSection(name=task.name, flip=task.flip)})
+    if config.seeds > 1:
+        found = run_seeds(config, folder, partial(_run_one, task=task, wanted=wanted), on_event)
+        return replace(found, report=write_report(folder)) if wanted >= 4 else found
+    return _run_one(config, folder, on_event, task=task, wanted=wanted)
+
+
+def _run_one(config: Config, folder: Path, on_event: OnEvent, *, task: Task | None, wanted: int) -> RunResult:
+    """The job with one seed, as far as the step of number ``wanted``."""
     searchers.check(config.search.searcher, config.search.settings)
     accuracy.check(config.accuracy.model, config.accuracy.settings)
     _check_start(config)
-    task = tasks.open(
-        config.task.name, path=config.task.path, flip=config.task.flip, seed=config.seed, on_event=on_event
-    )
+    if task is None:
+        task = tasks.open(
+            config.task.name,
+            path=config.task.path,
+            flip=config.task.flip,
+            seed=config.seed,
+            on_event=on_event,
+            **config.task.settings,
+        )
     space = spaces.open(config.space.name, task.input_shape, len(task.classes), **config.space.settings)
     for part in (folder / "work", folder / "bundle"):
         part.mkdir(parents=True, exist_ok=True)
@@ -169,20 +200,20 @@ def _profiled(
     path = config.device.profile or folder / profiles.PROFILE
     recorded = steps.recorded("profile")
     if recorded is None and not path.exists():
-        partial = path.with_name(f".partial-{path.name}")
+        unfinished = path.with_name(f".partial-{path.name}")
         limit = config.device.profile_time_limit_s
         for left in reversed(range(_LIMITS_AT_MOST)):
-            profiles.make(device, partial, space=space, seed=config.seed, time_limit_s=limit, on_event=on_event)
+            profiles.make(device, unfinished, space=space, seed=config.seed, time_limit_s=limit, on_event=on_event)
             try:
-                predictors.load_or_fit(partial, seed=config.seed)
+                predictors.load_or_fit(unfinished, seed=config.seed)
                 break
             except NotFitted as error:
                 if not left:
                     raise
                 on_event(Note(f"{error.message} The profile goes on."))
-        if predictors.predictor_path(partial).exists():
-            predictors.predictor_path(partial).replace(predictors.predictor_path(path))
-        partial.replace(path)
+        if predictors.predictor_path(unfinished).exists():
+            predictors.predictor_path(unfinished).replace(predictors.predictor_path(path))
+        unfinished.replace(path)
     found = sha256(path) if path.exists() else None
     if recorded is None:
         steps.once("profile", lambda: {"sha256": found})

@@ -18,6 +18,7 @@ HELD_OUT = 1 / 6
 """Fraction of each class that is held out for validation (and for the test, where the data does not say which part is)."""
 
 _MOST_CLASSES = 65536
+_TEST_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +63,7 @@ class Task:
             InvalidData: it is damaged or does not fit the training images.
         """
         split = self.read_test()
-        if split.images.shape[1:] != self.input_shape:
-            raise InvalidData(
-                f"{self.name}: test images have shape {split.images.shape[1:]}, training images {self.input_shape}.",
-                hint="Prepare both in the same way.",
-            )
-        if split.labels.max() >= len(self.classes):
-            raise InvalidData(
-                f"{self.name}: the test has label {split.labels.max()}, but the training labels end at "
-                f"{len(self.classes) - 1}.",
-                hint="Remove the test examples of classes that cannot be learned.",
-            )
+        _require_alike(self.name, "test", split, self.input_shape, len(self.classes))
         return split
 
 
@@ -93,17 +84,31 @@ def normalize(images: NDArray[np.uint8], task: Task, size: int) -> NDArray[np.fl
 def make_task(
     name: str,
     train: Split,
-    read_test: Callable[[], Split],
+    read_test: Callable[[], Split] | None,
     *,
     seed: int,
     flip: bool,
     classes: Sequence[str] | None = None,
+    validation: Split | None = None,
 ) -> Task:
-    """A task with its validation part split off, stratified by ``seed``, and mean and deviation of what is left.
+    """A task, with mean and deviation of its training images.
+
+    Args:
+        name: of the task.
+        train: what is there to learn from.
+        read_test: reads the test images; None where the data does not say which they are: then they are the same sixth of
+            every class of ``train`` whatever the seed.
+        seed: decides which of ``train``, a sixth of every class, become the validation images if ``validation`` is None.
+        flip: whether a mirrored image is still of its class.
+        classes: names; the numbers if None.
+        validation: images that the data itself keeps apart for validation.
 
     Raises:
-        InvalidData: fewer than two classes, or a class with fewer than two examples.
+        InvalidData: fewer than two classes, a class with too few examples, or validation images of another kind.
     """
+    if read_test is None:
+        test, train = _apart(train, _TEST_SEED)
+        return make_task(name, train, lambda: test, seed=seed, flip=flip, classes=classes, validation=validation)
     counts = np.bincount(train.labels, minlength=len(classes or ()))
     if len(counts) < 2:
         raise InvalidData(
@@ -115,23 +120,25 @@ def make_task(
             f"{name}: the training labels go up to {len(counts) - 1}, but there are {len(classes)} classes.",
             hint="Labels count from 0.",
         )
-    rare = np.flatnonzero(counts < 2)
+    needed = 2 if validation is None else 1
+    rare = np.flatnonzero(counts < needed)
     if rare.size:
         raise InvalidData(
             f"{name}: class {rare[0]} has {counts[rare[0]]} training examples; "
-            "each class needs two or more, one to train and one to validate.",
+            "each class needs " + ("two or more, one to train and one to validate." if needed == 2 else "one or more."),
             hint=f"Number the classes 0 to K-1 without gaps ({rare.size} of {len(counts)} are too rare).",
         )
-    held = stratified(train.labels, HELD_OUT, seed)
-    kept = Split(train.images[~held], train.labels[~held])
-    mean, std = _moments(kept.images)
+    if validation is None:
+        validation, train = _apart(train, seed)
     channels, height, width = train.images.shape[1:]
+    _require_alike(name, "validation", validation, (channels, height, width), len(counts))
+    mean, std = _moments(train.images)
     return Task(
         name,
         tuple(classes) if classes is not None else tuple(str(i) for i in range(len(counts))),
         (channels, height, width),
-        kept,
-        Split(train.images[held], train.labels[held]),
+        train,
+        validation,
         mean,
         std,
         flip,
@@ -182,6 +189,25 @@ def stratified(labels: NDArray[np.int64], fraction: float, seed: int) -> NDArray
         members = rng.permutation(np.flatnonzero(labels == label))
         held[members[: max(1, round(fraction * len(members)))]] = True
     return held
+
+
+def _apart(split: Split, seed: int) -> tuple[Split, Split]:
+    """What is held out of every class, and the rest."""
+    held = stratified(split.labels, HELD_OUT, seed)
+    return Split(split.images[held], split.labels[held]), Split(split.images[~held], split.labels[~held])
+
+
+def _require_alike(name: str, part: str, split: Split, shape: tuple[int, int, int], classes: int) -> None:
+    if split.images.shape[1:] != shape:
+        raise InvalidData(
+            f"{name}: {part} images have shape {split.images.shape[1:]}, training images {shape}.",
+            hint="Prepare both in the same way.",
+        )
+    if split.labels.max() >= classes:
+        raise InvalidData(
+            f"{name}: the {part} has label {split.labels.max()}, but the training labels end at {classes - 1}.",
+            hint=f"Remove the {part} examples of classes that cannot be learned.",
+        )
 
 
 def _moments(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from devices import plugins
 from devices.events import OnEvent, ignore
 from hwnas.task import Task
 
 _HERE = sys.modules[__name__]
+_COMMON = ("path", "seed", "flip", "on_event")
 
 
 def names() -> list[str]:
@@ -25,6 +28,7 @@ def open(  # noqa: A001 - read as hwnas.tasks.open
     seed: int = 0,
     flip: bool | None = None,
     on_event: OnEvent = ignore,
+    **settings: Any,
 ) -> Task:
     """Open a task.
 
@@ -33,13 +37,21 @@ def open(  # noqa: A001 - read as hwnas.tasks.open
         path: the file or folder of the data, for tasks that read one.
         seed: decides which training examples are held out for validation; never which are test examples.
         flip: whether a mirrored image is still of its class; None leaves it to the task.
-        on_event: told when something is fetched over the network.
+        on_event: told when something is fetched over the network, and of the progress of long reading.
+        settings: the task's own keyword arguments, as they stand in a configuration file.
 
     Raises:
-        ValueError: unknown name (with the nearest match), or a path is missing or superfluous.
+        ValueError: unknown name or setting (with the nearest match), a setting that cannot be, or a path that is missing or
+            superfluous.
         InvalidData: the data is missing, damaged or not fit for classification.
     """
-    task: Task = plugins.load(_HERE, name, kind="task")(
-        path=None if path is None else Path(path), seed=seed, flip=flip, on_event=on_event
-    )
+    plugin = plugins.load(_HERE, name, kind="task")
+    known = [parameter for parameter in inspect.signature(plugin).parameters if parameter not in _COMMON]
+    for setting in settings:
+        if setting not in known:
+            raise ValueError(
+                f"task {name!r} has no setting {setting!r}{plugins.did_you_mean(setting, ['path', 'flip', *known])} "
+                f"(known: {', '.join(['path', 'flip', *known])})"
+            )
+    task: Task = plugin(path=None if path is None else Path(path), seed=seed, flip=flip, on_event=on_event, **settings)
     return task

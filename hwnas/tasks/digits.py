@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from devices.events import OnEvent
-from hwnas.task import HELD_OUT, Split, Task, make_split, make_task, stratified
-
-_TEST_SEED = 0
+from hwnas.task import Task, make_split, make_task
 
 
 def open_digits(*, path: Path | None, seed: int, flip: bool | None, on_event: OnEvent) -> Task:
@@ -20,11 +18,7 @@ def open_digits(*, path: Path | None, seed: int, flip: bool | None, on_event: On
 
     data = load_digits()
     images = np.round(data.images[:, None] * (255 / 16)).astype(np.uint8)
-    everything = make_split(images, data.target, "digits")
-    held = stratified(everything.labels, HELD_OUT, _TEST_SEED)
-    test = Split(everything.images[held], everything.labels[held])
-    train = Split(everything.images[~held], everything.labels[~held])
-    return make_task("digits", train, lambda: test, seed=seed, flip=bool(flip))
+    return make_task("digits", make_split(images, data.target, "digits"), None, seed=seed, flip=bool(flip))
 
 
 PLUGIN = open_digits

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from devices.events import OnEvent
 from hwnas.errors import InvalidData
-from hwnas.task import HELD_OUT, Split, Task, make_split, make_task, stratified
+from hwnas.task import Split, Task, make_split, make_task
 
 _APART = ("x_train", "y_train", "x_test", "y_test")
 _TOGETHER = ("images", "labels")
 _CHANNELS = (1, 3, 4)
 _LIMIT_BYTES = 8 * 2**30
-_TEST_SEED = 0
 
 
 def open_npz(*, path: Path | None, seed: int, flip: bool | None, on_event: OnEvent) -> Task:
@@ -39,11 +38,7 @@ def open_npz(*, path: Path | None, seed: int, flip: bool | None, on_event: OnEve
             f"{path} holds {', '.join(sorted(shapes)) or 'nothing'}.",
             hint=f"It needs the arrays {' and '.join(_TOGETHER)}, or {', '.join(_APART)}.",
         )
-    everything = _split(path, *_TOGETHER)
-    held = stratified(everything.labels, HELD_OUT, _TEST_SEED)
-    test = Split(everything.images[held], everything.labels[held])
-    train = Split(everything.images[~held], everything.labels[~held])
-    return make_task("npz", train, lambda: test, seed=seed, flip=bool(flip))
+    return make_task("npz", _split(path, *_TOGETHER), None, seed=seed, flip=bool(flip))
 
 
 def _split(path: Path, images: str, labels: str) -> Split:
