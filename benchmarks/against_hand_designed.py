@@ -257,7 +257,8 @@ def main() -> None:
     if given.epochs is not None:
         config = config.model_copy(update={"train": config.train.model_copy(update={"epochs": given.epochs})})
     profile = config.device.profile or (given.out / PROFILE).resolve()
-    config = config.model_copy(update={"device": config.device.model_copy(update={"profile": profile})})
+    device = config.device.model_copy(update={"profile": profile})
+    config = config.model_copy(update={"device": device, "seeds": 1})
     header = {
         "schema": comparison.SCHEMA,
         "config": config.model_dump(mode="json"),

@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 RESAMPLES = 400
 _MOST_NETWORKS = 2000
 _FEWEST = 5  # networks with an option, and without it, before anything is said of it
-_PRIOR = 1.0  # networks' worth of belief that an option has no effect
+_PRIOR = 0.01  # networks' worth of belief that an option has no effect: for resamples that lack one
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,67 @@
+"""The baselines are the papers' networks: parameters as published, sizes adapted as said, exported as trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import devices
+from benchmarks.against_hand_designed import export
+from benchmarks.hand_designed import NETWORKS, mobilenet_v2, mobilenet_v3_small, resnet, squeezenet
+from hwnas import tasks
+from hwnas.task import normalize
+
+IMAGENET = (3, 224, 224)
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+# Published or, where the papers round, counted in torchvision's own modules; SqueezeNet has our batch norm in addition.
+@pytest.mark.parametrize(
+    ("module", "published"),
+    [
+        (lambda: mobilenet_v2(IMAGENET, 1000, width=1.0), 3_504_872),
+        (lambda: mobilenet_v3_small(IMAGENET, 1000), 2_542_856),
+        (lambda: squeezenet(IMAGENET, 1000), 1_235_496),
+        (lambda: resnet((3, 32, 32), 10, depth=20), 272_474),
+    ],
+)
+def test_sizes_are_the_published_ones(module: object, published: int) -> None:
+    assert parameters(module()) == pytest.approx(published, rel=0.012)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("side", [8, 28])
+def test_small_images_shrink_to_four_pixels(name: str, side: int) -> None:
+    module = NETWORKS[name]((1, side, side), 10).eval()
+    sides: list[int] = []
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(lambda _, __, out: sides.append(out.shape[-1]))
+    with torch.inference_mode():
+        assert module(torch.zeros(2, 1, side, side)).shape == (2, 10)
+    smallest = min(s for s in sides if s > 1)
+    assert smallest == (7 if "ResNet" in name and side == 28 else 2 if "ResNet" in name else 4)
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2 ×0.25", "MobileNetV3-small", "ResNet-20", "SqueezeNet 1.1"])
+def test_the_file_computes_what_the_module_does(name: str, tmp_path: Path) -> None:
+    task = tasks.open("digits")
+    torch.manual_seed(0)
+    module = NETWORKS[name](task.input_shape, len(task.classes))
+    images = torch.from_numpy(normalize(task.train.images[:64], task, 8))
+    with torch.no_grad():
+        module.train()(images)
+    export(module, task, tmp_path / "model.onnx")
+    graph = devices.load_onnx(tmp_path / "model.onnx")
+    assert not [node for node in graph.nodes if node.op == "BatchNormalization"]
+    with devices.open("onnxruntime:threads=1") as device, device.load(graph) as session:
+        found = session.infer(images.numpy())
+    with torch.inference_mode():
+        wanted = module.eval()(images).numpy()
+    assert np.abs(found - wanted).max() < 1e-3 * np.abs(wanted).max() + 1e-5
