@@ -93,7 +93,7 @@ class QuantizeSection(_Section):
     """INT8: how many training images calibrate it, and how much accuracy (a fraction) the deployed file may lose by it."""
 
     calibration_images: PositiveInt = 256
-    max_accuracy_drop: Fraction = 0.01
+    max_accuracy_drop: Fraction = 0.003
 
 
 class Config(_Section):

@@ -61,24 +61,42 @@ class Delivery:
         self.steps.once("trained", trained, *(self._checkpoint(start) for start in self._starts))
 
     def export(self) -> None:
-        """Write the ONNX file and its INT8 version."""
+        """Write the ONNX file."""
         from hwnas.export import export
-        from hwnas.quantize import quantize
-        from hwnas.task import normalize
 
-        model, int8 = self._bundle / FLOAT, self._bundle / INT8
+        model = self._bundle / FLOAT
 
         def exported() -> Mapping[str, Any]:
             made = export(self.space, self.genotype, self._trained.module, self.task, model)
             return {"max_difference": made.max_difference}
 
+        self.steps.once("exported", exported, model)
+
+    def quantize(self, device: Device, profile: Profile) -> None:
+        """Write the INT8 file, with the layers in float32 that ``device`` and the validation images ask for."""
+        from hwnas.atomic import write_bytes
+        from hwnas.mixed_precision import mix
+        from hwnas.task import normalize
+
+        int8, settings = self._bundle / INT8, self.config.quantize
+
         def quantized() -> Mapping[str, Any]:
             rng = np.random.default_rng(self.config.seed)
-            chosen = rng.permutation(len(self.task.train))[: self.config.quantize.calibration_images]
-            quantize(model, int8, normalize(self.task.train.images[chosen], self.task, self._size))
-            return {}
+            chosen = rng.permutation(len(self.task.train))[: settings.calibration_images]
+            mixture = mix(
+                self._bundle / FLOAT,
+                normalize(self.task.train.images[chosen], self.task, self._size),
+                normalize(self.task.validation.images, self.task, self._size),
+                self.task.validation.labels,
+                device,
+                max_accuracy_drop=settings.max_accuracy_drop,
+                profile=profile,
+                seed=self.config.seed,
+                on_event=self.on_event,
+            )
+            write_bytes(int8, mixture.model.SerializeToString())
+            return mixture.to_json()
 
-        self.steps.once("exported", exported, model)
         self.steps.once("quantized", quantized, int8)
 
     def certify(self, predictor: LatencyPredictor, device: Device, profile: Profile) -> Certificate:

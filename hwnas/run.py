@@ -154,6 +154,7 @@ def _run_one(config: Config, folder: Path, on_event: OnEvent, *, task: Task | No
             delivery.train()
         if wanted >= 2:
             delivery.export()
+            delivery.quantize(device, profile)
         certificate = delivery.certify(predictor, device, profile) if wanted >= 3 else None
     within = winner.excess == 0 if certificate is None else certificate.within_budget
     return RunResult(
