@@ -18,21 +18,22 @@ import hwnas.tasks
 from devices.errors import HwnasError, ProvenanceMismatch
 from devices.events import Note, Progress
 from hwnas import checkpoint as checkpoints
-from hwnas.batches import augment, batches, steps_per_epoch
+from hwnas.batches import augment, batches, mix, steps_per_epoch
 from hwnas.determinism import reproducible
 from hwnas.fitting import learning_rate
 from hwnas.task import Split, Task
-from hwnas.train import TrainSettings, evaluate, logits, train
+from hwnas.train import Teacher, TrainSettings, evaluate, logits, train
 
 QUICK = TrainSettings(epochs=2, batch_size=128, learning_rate=0.1, checkpoint_steps=4)
 
-# What a user's run does with accuracy model and winner: supernet first, then the winner from its weights.
+# What a run does with accuracy model and winner: supernet first, then the winner from its weights, beside its largest network,
+# at a rate that soon makes it worse.
 LOOP = """
 import sys
 from pathlib import Path
 import numpy as np
 import hwnas.accuracy, hwnas.spaces, hwnas.tasks
-from hwnas.train import TrainSettings, train
+from hwnas.train import Teacher, TrainSettings, train
 from safetensors.torch import save_file
 
 folder = Path(sys.argv[1])
@@ -45,8 +46,10 @@ model = hwnas.accuracy.open("supernet", space, task, seed=3, folder=folder, on_e
 genotypes = space.sample(np.random.default_rng(0), 3)
 best = genotypes[model.accuracy(genotypes).argmax()]
 network = model.inherit(best)
+teacher = Teacher(model.teacher(), space.image_size(space.largest()), weight=0.5, temperature=2.0)
 train(network, task, size=space.image_size(best), seed=3, checkpoint=folder / "winner.safetensors", on_event=tell,
-    settings=TrainSettings(epochs=2, batch_size=64, checkpoint_steps=5))
+    teacher=teacher, settings=TrainSettings(epochs=6, batch_size=64, checkpoint_steps=5, learning_rate=3.0, warmup=0.9,
+    mixup=0.2, erase=0.25, patience=1))
 save_file({name: t.contiguous() for name, t in network.state_dict().items()}, folder / "weights.safetensors")
 """
 
@@ -72,6 +75,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(tmp_path: Path) -> N
     whole = start(tmp_path / "whole")
     steps = whole.communicate()[0].splitlines()
     assert whole.returncode == 0
+    winner = [line for line in steps if line.startswith("training ")]
+    assert 19 < len(winner) < 6 * 19, "it must have stopped early"
     rng = random.Random(0)
     for part in range(3):  # in the supernet, about where it ends, in the winner
         killed = start(tmp_path / "killed")
@@ -199,6 +204,70 @@ def test_augmentation_moves_and_mirrors_and_nothing_else() -> None:
         assert len(matches) == 1
         seen.add(matches[0])
     assert len(seen) == 18
+
+
+def test_erasing_replaces_rectangles_by_noise() -> None:
+    images = np.zeros((400, 2, 9, 14), np.uint8)
+    out = augment(images, np.random.default_rng(0), shift=0, flip=False, erase=0.5)
+    assert np.array_equal(out, augment(images, np.random.default_rng(0), shift=0, flip=False, erase=0.5))
+    areas = []
+    for changed in (out > 0).any(1):
+        rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+        if len(rows):
+            areas.append(len(rows) * len(columns))
+            assert changed.sum() > 0.8 * areas[-1], "a full rectangle: noise is rarely black"
+    assert 150 < len(areas) < 250
+    assert 1 <= min(areas) < 0.1 * 9 * 14 < 0.3 * 9 * 14 < max(areas) <= 0.5 * 9 * 14
+
+
+def test_mixup_blends_images_and_labels_alike() -> None:
+    labels = np.arange(64) % 4
+    images = np.repeat(np.uint8(60) * labels[:, None, None, None].astype(np.uint8), 25, axis=3)
+    mixed, targets = mix(images, labels, classes=4, alpha=1.0, seed=1, step=5)
+    again, _ = mix(images, labels, classes=4, alpha=1.0, seed=1, step=5)
+    other, _ = mix(images, labels, classes=4, alpha=1.0, seed=1, step=6)
+    assert mixed.dtype == np.uint8
+    assert np.array_equal(mixed, again)
+    assert not np.array_equal(mixed, other)
+    np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-6)
+    np.testing.assert_allclose(mixed[:, 0, 0, 0], targets @ (60 * np.arange(4)), atol=0.51)
+    assert (targets.max(1) < 0.99).mean() > 0.2
+    plain, hot = mix(images, labels, classes=4, alpha=0.0, seed=1, step=5)
+    assert plain is images
+    assert np.array_equal(hot.argmax(1), labels)
+
+
+def test_the_best_epoch_is_kept_and_a_training_that_only_gets_worse_ends(task: Task, tmp_path: Path) -> None:
+    good = train(
+        small(), task, size=8, settings=TrainSettings(epochs=6, batch_size=64), seed=0, checkpoint=tmp_path / "w"
+    )
+    assert good.validation_accuracy == evaluate(good.module, task.validation, task, 8)
+    settings = TrainSettings(epochs=8, batch_size=64, learning_rate=3.0, warmup=0.9, patience=2)
+    worse = train(good.module, task, size=8, settings=settings, seed=0, checkpoint=tmp_path / "worse")
+    accuracies = [epoch.validation_accuracy for epoch in worse.history]
+    assert None not in accuracies
+    best = max(range(len(accuracies)), key=lambda i: (accuracies[i] or 0.0, i))
+    assert len(accuracies) == best + 1 + 2 < 8
+    assert evaluate(worse.module, task.validation, task, 8) == worse.validation_accuracy == accuracies[best]
+
+
+def test_a_network_learns_what_its_teacher_says(task: Task, tmp_path: Path) -> None:
+    """A teacher that calls every digit by the next one's name, and the labels without a say."""
+    taught = train(
+        small(), task, size=8, settings=TrainSettings(epochs=8, batch_size=64), seed=0, checkpoint=tmp_path / "t"
+    )
+    with torch.no_grad():
+        linear = taught.module[-1]  # type: ignore[index]
+        linear.weight.copy_(linear.weight.roll(1, 0))
+        linear.bias.copy_(linear.bias.roll(1, 0))
+    teacher = Teacher(taught.module, 8, weight=1.0, temperature=2.0)
+    before = {name: tensor.clone() for name, tensor in taught.module.state_dict().items()}
+    settings = TrainSettings(epochs=8, batch_size=64, patience=0)
+    student = train(small(), task, size=8, settings=settings, seed=0, checkpoint=tmp_path / "s", teacher=teacher)
+    said = logits(student.module, task.train.images, task, 8).argmax(1)
+    assert student.history[-1].loss < student.history[0].loss
+    assert (said == (task.train.labels + 1) % 10).mean() > 0.5
+    assert all(torch.equal(tensor, before[name]) for name, tensor in taught.module.state_dict().items())
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
