@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import Any, BinaryIO
 
-from devices.errors import DeviceOutOfMemory, HwnasError, UnsupportedOp
+from devices.errors import DeviceOutOfMemory, DeviceUnavailable, HwnasError, UnsupportedOp
 from devices.frames import PREFIX, Blob, decode_header, encode, header_length
 from devices.runtimes._server import Server
 
@@ -32,6 +32,8 @@ def main(runtime: str) -> None:
             reply, answer = _failure(error), []
         except MemoryError as error:
             reply, answer = _failure(DeviceOutOfMemory(f"The model does not fit into memory: {error}")), []
+        except OSError as error:
+            reply, answer = _failure(DeviceUnavailable(f"The device's machine cannot do its part: {error}")), []
         except Exception as error:  # whatever a runtime throws at a model is an answer about that model
             reply, answer = _failure(UnsupportedOp(f"{type(error).__name__}: {error}")), []
         del request, header, blobs

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.device import Memory
-from devices.errors import DeviceOutOfMemory, UnsupportedOp
+from devices.errors import DeviceOutOfMemory, DeviceUnavailable, UnsupportedOp
 from devices.frames import Blob
 from devices.kernels import ExecutedKernel
 from devices.spec import Setting, count
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _TRACE_RUNS = ((3, math.inf), (20, 1.0), (40, 0.03))  # so many, unless that takes so many seconds
 WARMUP_RUNS = 3
 MEMORY_RUNS = 3
+_ROOM_BYTES = 1 << 22
+_ROOM_HINT = "Free some space there, or name another folder in TMPDIR, and repeat the same command."
 
 
 @final
@@ -180,10 +182,26 @@ def _profiled(
         options.optimized_model_filepath = str(optimised)
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
         options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-        session = _session(model, options)
-        yield session, files
-        trace = Path(session.end_profiling())
-        files += [optimised.read_bytes(), trace.read_bytes()]
+        try:
+            session = _session(model, options)
+            yield session, files
+            trace = Path(session.end_profiling()).read_bytes()
+            if not trace.rstrip().endswith(b"]"):
+                raise DeviceUnavailable("ONNX Runtime could not write its trace to the end.", hint=_ROOM_HINT)
+            files += [optimised.read_bytes(), trace]
+        except Exception:
+            _require_room(folder)
+            raise
+
+
+def _require_room(folder: str) -> None:
+    """A disk that is full is not the model's fault."""
+    try:
+        Path(folder, "room").write_bytes(bytes(_ROOM_BYTES))
+    except OSError as error:
+        raise DeviceUnavailable(
+            f"ONNX Runtime cannot write to {Path(folder).parent}: {error.strerror or error}.", hint=_ROOM_HINT
+        ) from error
 
 
 PLUGIN = OnnxRuntime()
