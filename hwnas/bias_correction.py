@@ -34,7 +34,7 @@ def correct_biases(int8: onnx.ModelProto, model: onnx.ModelProto, images: NDArra
         for node in int8.graph.node
         if node.op_type in ("Conv", "Gemm") and len(node.input) > 2 and node.input[2] in makers
     ]
-    wanted = _means(model, images, [outputs[node.name] for node, _ in layers])
+    wanted = _means(model, images, [outputs[node.name] for node, _ in layers]) if layers else []
     for (node, bias), mean in zip(layers, wanted, strict=True):
         (found,) = _means(int8, images, [node.output[0]])
         levels, scale = (constants[name] for name in bias.input[:2])

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 SUBSET = 2000
 """Validation images on which ways to calibrate, and layers, are compared."""
 CORRECTION_IMAGES = 64
-_LEARNING_S = 3.0
+_LEARNING_S, _MEASURING_S = 3.0, 15.0
 _LOOKS = 3  # at the kernels of each network; of each kernel the shortest time counts
 _CLEARLY = 0.05  # of the latency: what a mixture has to win, or the noise of measuring would choose
 
@@ -186,7 +186,9 @@ def mix(
             predicted_ms = whole_ms + sum(s.time_gained_ms for s in sensitivity if s.layer in plan)
             models.append(model)
             candidates.append(Candidate(plan, judge.drop(model), predicted_ms, np.nan))
-        float_ms, *measured = clock.p50_ms([original, *map(clock.graph, models)])
+        measured = [whole_ms]
+        if len(models) > 1:
+            float_ms, *measured = clock.p50_ms([original, *map(clock.graph, models)], _MEASURING_S)
     candidates = [replace(c, p50_ms=ms) for c, ms in zip(candidates, measured, strict=True)]
     chosen = _choose(candidates, float_ms, max_accuracy_drop)
     verdict = _verdict(candidates[chosen], float_ms, max_accuracy_drop)
@@ -241,7 +243,7 @@ class _Clock:
         path.write_bytes(model.SerializeToString())
         return devices.load_onnx(path)
 
-    def p50_ms(self, graphs: Sequence[Graph], time_limit_s: float | None = None) -> list[float]:
+    def p50_ms(self, graphs: Sequence[Graph], time_limit_s: float) -> list[float]:
         """Median latencies, measured in turns."""
         timings = profilers.measure_graphs(
             self._device,
@@ -310,8 +312,9 @@ def _plans(
     """
     slow = tuple(s.layer for s in sensitivity if s.time_gained_ms < 0)
     promised_ms = whole_ms + sum(s.time_gained_ms for s in sensitivity if s.layer in slow)
-    base = slow if promised_ms < (1 - _CLEARLY) * min(float_ms, whole_ms) else ()
-    pays = bool(base) or whole_ms < float_ms
+    promising = len(slow) < len(sensitivity) and promised_ms < (1 - _CLEARLY) * min(float_ms, whole_ms)
+    base = slow if promising else ()
+    pays = promising or whole_ms < float_ms
     shortest_ms = 1e-3 * whole_ms
     rest = sorted(
         (s for s in sensitivity if s.layer not in base),
@@ -338,12 +341,13 @@ def _choose(candidates: Sequence[Candidate], float_ms: float, max_accuracy_drop:
 
 
 def _verdict(chosen: Candidate, float_ms: float, max_accuracy_drop: float) -> str:
-    loses = f"loses {chosen.drop} of validation accuracy"
+    changes = f"validation accuracy changes by {chosen.drop}"
     times = f"{chosen.p50_ms:.3g} against {float_ms:.3g} ms"
     kept = f" {', '.join(chosen.float_layers)} stay float32." if chosen.float_layers else ""
     if chosen.drop.lost > max_accuracy_drop:
-        return f"INT8 {loses}; {100 * max_accuracy_drop:.2f} are allowed. The float32 file is the one to deploy."
+        allowed = f"{-100 * max_accuracy_drop:+z.2f} points are allowed"
+        return f"With INT8 {changes}; {allowed}. The float32 file is the one to deploy."
     if chosen.p50_ms >= float_ms:
-        slower = f"INT8 is {chosen.p50_ms / float_ms:.2f} times as slow here, {times}, and {loses}."
+        slower = f"INT8 is {chosen.p50_ms / float_ms:.2f} times as slow here, {times}; {changes}."
         return f"{slower} It pays only where memory or file size decide.{kept}"
-    return f"INT8 is {float_ms / chosen.p50_ms:.2f} times as fast here, {times}, and {loses}.{kept}"
+    return f"INT8 is {float_ms / chosen.p50_ms:.2f} times as fast here, {times}; {changes}.{kept}"

@@ -14,14 +14,15 @@ _Z = NormalDist().inv_cdf(0.975)
 
 @dataclass(frozen=True)
 class Drop:
-    """Accuracy lost, a fraction of the images, with its 95 % interval; negative where accuracy is won."""
+    """Accuracy lost, a fraction of the images, with its 95 % interval; negative where accuracy is won. As text, the change of
+    accuracy."""
 
     lost: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        return f"{100 * self.lost:.2f} points ({100 * self.low:.2f} to {100 * self.high:.2f})"
+        return f"{-100 * self.lost:+z.2f} points ({-100 * self.high:+z.2f} to {-100 * self.low:+z.2f})"
 
 
 def paired_drop(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Drop:
