@@ -33,7 +33,13 @@ class Searcher(ABC):
 
     A searcher is a function of the problem's seed and of what it was told: asked again and told the same, it proposes the same.
     That is what makes a search resumable without saving a searcher. It proposes only what :meth:`Problem.admit` lets pass.
+
+    Attributes:
+        predictor_tau: rank correlation on held-out networks of the accuracy predictor that made the last proposals; None where
+            none did.
     """
+
+    predictor_tau: float | None = None
 
     @abstractmethod
     def ask(self, n: int) -> Genotypes:
@@ -90,15 +96,15 @@ def search(
         accuracies = accuracy.accuracy(asked) if unit is None else _replayed(unit, asked)
         results = Candidates(asked, accuracies, accuracy.source, problem.costs.costs(asked))
         if unit is None:
-            journal.append(_unit(attempt, results))
+            journal.append(_unit(attempt, results, searcher.predictor_tau))
         searcher.tell(results)
         told = told.followed_by(results)
         on_event(Progress("search", len(told) - first, evaluations, f"best {told.accuracy.max():.2%}"))
     return Result(told, told.best())
 
 
-def _unit(attempt: int, results: Candidates) -> dict[str, Any]:
-    return {
+def _unit(attempt: int, results: Candidates, predictor_tau: float | None) -> dict[str, Any]:
+    unit = {
         "unit": "generation",
         "attempt": attempt,
         "genotypes": results.genotypes.tolist(),
@@ -106,6 +112,7 @@ def _unit(attempt: int, results: Candidates) -> dict[str, Any]:
         "accuracy_source": results.accuracy_source,
         "costs": {name: values.tolist() for name, values in asdict(results.costs).items()},
     }
+    return unit if predictor_tau is None else unit | {"predictor_tau": predictor_tau}
 
 
 def _earlier(problem: Problem, journal: Journal, attempt: int, source: str) -> Candidates:

@@ -100,10 +100,13 @@ class SupernetSettings(RankingSettings):
     """How a supernet is trained, and how its networks are evaluated.
 
     Attributes:
-        random_networks: networks drawn at random in a step, beside the largest and the smallest.
+        schedule: ``"sandwich"`` or ``"progressive"``, see :func:`hwnas.supernet.train_supernet`.
+        epochs: passes over the training images; of each phase, where the schedule has phases.
+        random_networks: networks drawn at random in a step.
         calibration_images: training images from which a network's batch norm statistics are taken.
     """
 
+    schedule: Literal["sandwich", "progressive"] = "sandwich"
     epochs: _Count = 2
     learning_rate: _Positive = 0.2
     random_networks: _Count = 1

@@ -62,9 +62,9 @@ def run(
 ) -> tuple[Candidates, MostOptions]:
     asked = problem(limit, space, seed)
     accuracy = MostOptions()
-    settings: dict[str, Any] = {"population": 20, "sample": 5} if name == "evolution" else {}
+    settings: dict[str, dict[str, Any]] = {"evolution": {"population": 20, "sample": 5}, "guided": {"initial": 20}}
     with Journal(path, {"seed": seed}) as journal:
-        searcher = searchers.open(name, asked, **settings)
+        searcher = searchers.open(name, asked, **settings.get(name, {}))
         result = search(asked, searcher, accuracy, evaluations=evaluations, generation=8, journal=journal)
     assert result.candidates.accuracy[result.best] == result.candidates.accuracy.max()
     return result.candidates, accuracy
@@ -108,12 +108,21 @@ def test_a_journal_of_another_search_is_refused(tmp_path: Path) -> None:
         run(tmp_path / "j", "random", limit=12.0)
 
 
-def test_evolution_beats_random(tmp_path: Path) -> None:
+def test_a_predictor_beats_evolution_beats_random(tmp_path: Path) -> None:
     best = {
         name: np.mean([run(tmp_path / f"{name}{seed}", name, seed=seed)[0].accuracy.max() for seed in range(5)])
-        for name in ("evolution", "random")
+        for name in ("guided", "evolution", "random")
     }
-    assert best["evolution"] > best["random"]
+    assert best["guided"] > best["evolution"] > best["random"]
+
+
+def test_a_predictor_says_in_the_journal_how_well_it_ranks(tmp_path: Path) -> None:
+    run(tmp_path / "j", "guided")
+    with Journal(tmp_path / "j", {"seed": 0}) as journal:
+        taus = [unit.get("predictor_tau") for unit in journal.units]
+    first, *others = taus[:2], *taus[3:]
+    assert first == [None, None], "nothing is predicted before the first networks are known"
+    assert all(tau is not None and 0.3 < tau <= 1 for tau in others)
 
 
 def test_an_impossible_budget_ends_at_once_with_the_closest_network(tmp_path: Path) -> None:
@@ -210,3 +219,7 @@ def test_unknown_searcher_and_setting_name_the_nearest() -> None:
         searchers.check("evolution", {"popluation": 3})
     with pytest.raises(ValueError, match="sample must be between"):
         searchers.open("evolution", problem(), population=5, sample=6)
+    with pytest.raises(ValueError, match="initial must be at least 2, got 1"):
+        searchers.open("guided", problem(), initial=1)
+    with pytest.raises(ValueError, match=r"exploration must be between 0 and 1, got 1\.5"):
+        searchers.open("guided", problem(), exploration=1.5)

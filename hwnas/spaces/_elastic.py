@@ -22,6 +22,12 @@ from hwnas.supernet import Supernet
 if TYPE_CHECKING:
     from hwnas.spaces.mobile import MobileSpace
 
+_PHASES = (
+    ("kernel", "resolution", "activation", "squeeze_excite"),
+    ("depth",),
+    ("width", "expansion"),
+)  # Cai et al. 2020, figure 3; what their space does not choose comes with the kernels
+
 
 class ElasticNetwork(Supernet):
     """All networks of a :class:`~hwnas.spaces.mobile.MobileSpace` in the weights of its largest."""
@@ -29,6 +35,9 @@ class ElasticNetwork(Supernet):
     def __init__(self, space: MobileSpace) -> None:
         Supernet.__init__(self)
         self.space = space
+        self.shrinking = tuple(
+            frozenset(gene.name for gene in space.genes if gene.name.rpartition(".")[2] in phase) for phase in _PHASES
+        )
         self.network = Network(space.parts(space.largest()))
 
     def forward(self, x: Tensor, genotype: NDArray[np.int64]) -> Tensor:
