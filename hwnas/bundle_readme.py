@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hwnas.certificate import Certificate, FileRecord
+from hwnas.certificate import INT8, Certificate, FileRecord
+from hwnas.paired import Drop
 
 _EXAMPLE = """\
 import numpy as np
@@ -62,7 +63,7 @@ def readme(certificate: Certificate) -> str:
 
 {kept} on {certificate.device_info.spec}: {file.p50_ms:.3g} ms median latency, {file.memory_bytes:,} bytes of memory,
 {file.bytes:,} bytes on disk, {file.accuracy:.2%} accuracy on the test images of {certificate.task}.
-{certificate.deploy_reason}
+{certificate.deploy_reason}{_paired(certificate)}
 
 | file | precision | p50 ms | p95 ms | memory bytes | size bytes | accuracy | within budget |
 |---|---|---|---|---|---|---|---|
@@ -79,6 +80,15 @@ Output: one number for each of the {len(certificate.classes)} classes; the large
 ```python
 {example(certificate)}```
 """
+
+
+def _paired(certificate: Certificate) -> str:
+    """A sentence on what INT8 does to accuracy."""
+    file = certificate.files.get(INT8)
+    if file is None or file.accuracy_lost is None or file.accuracy_lost_ci95 is None:
+        return ""
+    drop = Drop(file.accuracy_lost, *file.accuracy_lost_ci95)
+    return f"\nOn the same test images INT8 changes accuracy by {drop}, the 95 % interval in brackets."
 
 
 def _row(name: str, file: FileRecord) -> str:

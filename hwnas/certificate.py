@@ -62,6 +62,8 @@ class FileRecord(_Record):
         memory_bytes, memory_source, resident_bytes: weights and activations, who says so, growth of a fresh process.
         accuracy, validation_accuracy: fractions of the test and of the validation images that the file itself gets right.
         agreement: fraction of the test images that it classifies as the float32 file does.
+        accuracy_lost, accuracy_lost_ci95: how much less accurate than the float32 file on the same test images, with the 95 %
+            interval of that; None for the float32 file itself.
         predicted_latency_ms, predicted_p50_ms: what the predictor said; None if it was not asked.
         stable: false if the machine was disturbed while it was measured.
         within_budget: the upper end of ``ci95_ms``, memory and size are all within the limits.
@@ -80,6 +82,8 @@ class FileRecord(_Record):
     accuracy: float
     validation_accuracy: float
     agreement: float
+    accuracy_lost: float | None = None
+    accuracy_lost_ci95: tuple[float, float] | None = None
     predicted_latency_ms: float | None = None
     predicted_p50_ms: float | None = None
     stable: bool
@@ -250,8 +254,12 @@ def choose(files: Mapping[str, FileRecord], max_accuracy_drop: float) -> tuple[s
         name, other = ("INT8", "FP32") if int8.within_budget else ("FP32", "INT8")
         return (INT8 if int8.within_budget else FLOAT), f"{name} keeps the budget and {other} does not ({times})."
     if int8.p50_ms >= full.p50_ms:
-        return FLOAT, f"INT8 is slower here: {times}."
-    return INT8, f"INT8 is faster here, {times}, and {loses.removeprefix('INT8 ')}."
+        slower = f"INT8 is {int8.p50_ms / full.p50_ms:.2f} times as slow here, {times}"
+        return FLOAT, f"{slower}, and {loses.removeprefix('INT8 ')}: the float32 file is deployed."
+    return (
+        INT8,
+        f"INT8 is {full.p50_ms / int8.p50_ms:.2f} times as fast here, {times}, and {loses.removeprefix('INT8 ')}.",
+    )
 
 
 def sha256(path: Path) -> str:

@@ -24,6 +24,7 @@ from hwnas.bundle_readme import readme
 from hwnas.certificate import FLOAT, INT8, Certificate, FileRecord, Limits, NetworkInput, Resize, choose, sha256
 from hwnas.errors import InvalidData
 from hwnas.mistakes import infer
+from hwnas.paired import paired_drop
 from hwnas.task import Task
 
 _VERSIONS = ("hwnas", "numpy", "onnx", "onnxruntime", "torch", "xgboost")
@@ -57,6 +58,8 @@ class _Quality:
     accuracy: float
     validation_accuracy: float
     agreement: float
+    accuracy_lost: float | None
+    accuracy_lost_ci95: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def certify(
     task: Task,
     predicted: Mapping[str, Predicted] | None = None,
     profile: Profile | None = None,
-    max_accuracy_drop: float = 0.01,
+    max_accuracy_drop: float = 0.003,
     seed: int = 0,
     on_event: OnEvent = ignore,
 ) -> Certificate:
@@ -141,7 +144,8 @@ def certify_again(
     with devices.open(device or spec) as opened:
         if task is None:
             qualities = {
-                name: _Quality(f.accuracy, f.validation_accuracy, f.agreement) for name, f in former.files.items()
+                name: _Quality(f.accuracy, f.validation_accuracy, f.agreement, f.accuracy_lost, f.accuracy_lost_ci95)
+                for name, f in former.files.items()
             }
         else:
             qualities = _qualities(opened, graphs, task, former.input, on_event)
@@ -204,10 +208,13 @@ def _qualities(
         with device.load(graph) as session:
             validation, tested = (infer(session, split, task, given).argmax(1) for split in (task.validation, test))
         reference = tested if reference is None else reference
+        drop = paired_drop(reference == test.labels, tested == test.labels) if name != FLOAT else None
         qualities[name] = _Quality(
             float((tested == test.labels).mean()),
             float((validation == task.validation.labels).mean()),
             float((tested == reference).mean()),
+            drop.lost if drop else None,
+            (drop.low, drop.high) if drop else None,
         )
     on_event(Progress("accuracy", len(graphs), len(graphs)))
     return qualities
@@ -274,6 +281,8 @@ def _record(path: Path, terms: _Terms, quality: _Quality, cost: _Cost) -> FileRe
         accuracy=quality.accuracy,
         validation_accuracy=quality.validation_accuracy,
         agreement=quality.agreement,
+        accuracy_lost=quality.accuracy_lost,
+        accuracy_lost_ci95=quality.accuracy_lost_ci95,
         predicted_latency_ms=told.latency_ms if told else None,
         predicted_p50_ms=told.p50_ms if told else None,
         stable=timing.stable,
