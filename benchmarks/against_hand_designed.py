@@ -92,8 +92,8 @@ class Benchmark:
 
     def find(self, fraction: float) -> Path:
         """The ONNX file of the network that a run finds within a fraction of the largest network's latency."""
-        name = f"found {fraction:g}"
-        folder, shared = self.out / name.replace(" ", "-"), self.out / SUPERNET
+        name = found_name(fraction)
+        folder, shared = self.out / f"found-{fraction:g}", self.out / SUPERNET
         own = folder / "work" / SUPERNET
         if shared.exists() and not own.exists():
             own.parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +177,11 @@ class Benchmark:
         return np.array(rows, bool)
 
 
+def found_name(fraction: float) -> str:
+    """For people."""
+    return f"found in {fraction:.0%}"
+
+
 def export(module: nn.Module, task: Task, path: Path) -> None:
     """Write the ONNX file: one example, batch norm folded into the convolutions."""
     temporary = path.with_suffix(".partial")
@@ -191,7 +196,7 @@ def compare(benchmark: Benchmark, budgets: Sequence[float]) -> Comparison:
     files, total = {}, len(budgets) + len(NETWORKS)
     for done, budget in enumerate(budgets):
         benchmark.on_event(Progress("networks", done, total, f"a network in {budget:.0%} of the largest's latency"))
-        files[f"found {budget:g}"] = benchmark.find(budget)
+        files[found_name(budget)] = benchmark.find(budget)
     for done, name in enumerate(NETWORKS, len(budgets)):
         benchmark.on_event(Progress("networks", done, total, name))
         files[name] = benchmark.train(name)
@@ -240,6 +245,7 @@ def table(compared: Comparison) -> str:
             + (f"  {gain}; {speed}" if n.found else "")
         )
     epochs = f"{compared.epochs} epochs each" if compared.epochs > 1 else "one epoch each"
+    lines.append("found in p %: within p % of the latency of the space's largest network")
     lines.append(f"{epochs}; the supernet, once for all found networks: {compared.supernet_s / 60:.1f} min")
     return "\n".join(lines)
 

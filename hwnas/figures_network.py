@@ -29,7 +29,7 @@ def comparison(compared: Comparison) -> go.Figure:
     of_people = [n for n in compared.networks if not n.found]
     line = comparisons.line(np.array([n.p50_ms for n in of_people]), np.array([n.accuracy for n in of_people]))
     latency = np.array([n.p50_ms for n in compared.networks])
-    low, high = 0.9 * float(latency.min()), 1.7 * float(latency.max())  # room for the last name
+    low, high = 0.7 * float(latency.min()), 1.8 * float(latency.max())  # room for names
     x, y = line.latency_ms[line.front], 100 * line.accuracy[line.front]
     figure.add_scatter(
         x=[*x, high],
@@ -54,7 +54,7 @@ def comparison(compared: Comparison) -> go.Figure:
                 name=name,
                 marker=marker,
                 text=[html.escape(n.name, quote=False) for n in shown],
-                textposition="middle right",
+                textposition="top left" if found else "bottom right",
                 textfont={"color": plots.WINNER if found else plots.MUTED},
                 cliponaxis=False,
                 hovertemplate="%{text}<br>%{x:.3f} ms<br>%{y:.2f} %",
@@ -178,5 +178,5 @@ def confusion(counts: NDArray[np.int64], classes: Sequence[str]) -> go.Figure:
         name="",
     )
     figure.update_yaxes(autorange="reversed", nticks=len(classes) + 1 if written else 7, type="category")
-    figure.update_xaxes(nticks=len(classes) + 1 if written else 7, type="category", tickangle=-45)
+    figure.update_xaxes(nticks=len(classes) + 1 if written else 7, type="category")
     return figure

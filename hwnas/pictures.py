@@ -77,6 +77,7 @@ def _standing_alone(figure: go.Figure) -> go.Figure:
         paper_bgcolor=paper, plot_bgcolor=paper, margin={"l": 16, "r": 24, "t": 24, "b": 16}, font_size=14
     )
     made.update_yaxes(title={"text": figure.layout.meta["y_title"], "font_color": COLOURS["muted"][0]})
+    made.update_xaxes(title_font_size=14).update_yaxes(title_font_size=14)
     return made
 
 

@@ -36,6 +36,8 @@ class ReportCandidates:
         source: where the accuracies come from, e.g. ``"supernet"``; one word for all.
         front: positions of the Pareto front among the feasible, by rising latency.
         winner: position of the network that was trained and exported; None if there is none yet.
+        predictor_tau: rank correlation, on networks held out of it, of the accuracy predictor that made the last proposals;
+            None if none did.
     """
 
     latency_ms: NDArray[np.float64]
@@ -45,6 +47,7 @@ class ReportCandidates:
     source: str
     front: tuple[int, ...]
     winner: int | None
+    predictor_tau: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,6 +208,7 @@ def _candidates(
         whole.accuracy_source,
         tuple(positions[whole[positions].front()].tolist()),
         winner,
+        next((unit["predictor_tau"] for unit in reversed(generations) if "predictor_tau" in unit), None),
     )
 
 

@@ -1,21 +1,20 @@
-"""The report's sections on the network that was found: what decided it, how it compares, learned, errs and spends its time."""
+"""The report's sections on the network that was found: what decided it, how it compares, learned and errs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwnas import effects as effect
-from hwnas import figures, figures_network
+from hwnas import figures_network
 from hwnas import report_text as text
 from hwnas.report_elements import Cell, Picture, Plot, Section, Table
 
 if TYPE_CHECKING:
     from hwnas.comparison import Compared
     from hwnas.effects import Effect, Interval
-    from hwnas.report import ReportData, ReportKernel
+    from hwnas.report import ReportData
 
 _MOST_CLASSES = 20
 _MOST_GENES = 20
@@ -47,7 +46,7 @@ def choices(data: ReportData) -> Section | None:
             Plot(
                 "effects-accuracy",
                 figures_network.effects(strongest, "accuracy"),
-                "What the dearest option does to accuracy in place of the cheapest, the others being equal, with its 95 % interval.",
+                "What the dearest option does to accuracy in place of the cheapest, the others being equal; 95 % interval.",
             ),
             Plot(
                 "effects-latency",
@@ -83,13 +82,14 @@ def against(data: ReportData) -> Section | None:
     found = [n for n in compared.networks if n.found]
     above = [n for n in found if n.gain is not None and n.gain > 0]
     sentence = (
-        f"Every network was trained for {compared.epochs} epochs by the same recipe on {compared.task}, exported, and measured in "
-        f"the same rounds on {compared.device}. Of {len(found)} found networks {len(above)} lie above the line through the best "
-        f"hand-designed ones. The supernet, which only the found ones need, took {compared.supernet_s / 60:.0f} minutes, once."
+        f"Every network was trained for {text.count(compared.epochs, 'epoch')} by the same recipe on {compared.task}, exported, "
+        f"and measured in the same rounds on {compared.device}. Of {len(found)} found networks {len(above)} lie above the line "
+        "through the best hand-designed ones. The supernet, which only the found ones need, took "
+        f"{compared.supernet_s / 60:.1f} minutes, once."
     )
     caption = (
-        "Squares are hand-designed, diamonds were found; the whiskers are one standard error of the test accuracy. The line joins "
-        "the hand-designed networks that no other of them beats in both."
+        "Squares are hand-designed, diamonds were found; the whiskers are one standard error of the test accuracy. The line "
+        "joins the hand-designed networks that no other of them beats in both; speed is over that line at the same accuracy."
     )
     head = (
         "network",
@@ -110,6 +110,40 @@ def against(data: ReportData) -> Section | None:
             "Found and hand-designed networks",
             tuple(Cell(h) for h in head),
             tuple(_compared(n) for n in sorted(compared.networks, key=lambda n: n.p50_ms)),
+        ),
+    )
+
+
+def seeds(data: ReportData) -> Section | None:
+    """The same job with several seeds."""
+    found = (data.certificate or {}).get("seeds")
+    if not found:
+        return None
+    head = ("seed", "test accuracy", "validation accuracy", "p50", "memory", "budget")
+    spread = {key: found[key] for key in ("accuracy", "validation_accuracy", "p50_ms")}
+    return Section(
+        "seeds",
+        "Over several seeds",
+        (
+            f"Search and training were repeated with {len(found['runs'])} seeds: "
+            f"{100 * spread['accuracy']['mean']:.2f} ± {100 * spread['accuracy']['standard_deviation']:.2f} % of the test images "
+            f"(mean and standard deviation), in {spread['p50_ms']['mean']:.3g} ± {spread['p50_ms']['standard_deviation']:.2g} "
+            "ms. The one delivered is the best on validation images within the budget; the rest of this page is about it.",
+        ),
+        table=Table(
+            "Seeds",
+            tuple(Cell(h) for h in head),
+            tuple(
+                (
+                    Cell(str(run["seed"]), tag="delivered" if run["seed"] == found["delivered"] else ""),
+                    Cell(f"{100 * run['accuracy']:.2f} %"),
+                    Cell(f"{100 * run['validation_accuracy']:.2f} %"),
+                    Cell(text.milliseconds(run["p50_ms"])),
+                    Cell(text.size(run["memory_bytes"])),
+                    Cell("kept" if run["within_budget"] else "not kept"),
+                )
+                for run in found["runs"]
+            ),
         ),
     )
 
@@ -175,8 +209,8 @@ def training(data: ReportData) -> Section | None:
     if not histories:
         return None
     sentence = " ".join(
-        f"Trained {history.name} for {len(history.loss)} epochs, it got {text.percent(history.final)} of the validation images "
-        "right."
+        f"Trained {history.name} for {text.count(len(history.loss), 'epoch')}, it got {text.percent(history.final)} "
+        "of the validation images right."
         for history in histories
     )
     if len(histories) == 2:
@@ -200,61 +234,6 @@ def training(data: ReportData) -> Section | None:
     )
 
 
-def time(data: ReportData) -> Section | None:
-    """Where the time goes, stage by stage and kernel by kernel."""
-    if not data.kernels:
-        return None
-    plots = []
-    if data.places:
-        caption = (
-            "The network from its input on the left to its output on the right; a box is a block, its width the time that it "
-            "takes."
-        )
-        plots.append(Plot("network-drawn", figures_network.network(data.places), caption))
-    caption = (
-        "Each bar is one kernel that the runtime executes, in order; its colour says what limits it: arithmetic (compute), "
-        "memory traffic (bytes), or the cost of starting it (overhead)."
-    )
-    plots.append(Plot("kernel-costs", figures.kernels(data.kernels), caption))
-    return Section(
-        "time",
-        "Where the time goes",
-        (f"The network runs as {len(data.kernels)} kernels. The times are the predictor’s, kernel by kernel.",),
-        tuple(plots),
-        table=_stage_table(data) if data.places else None,
-        more_label="The kernels by cost",
-        more=_kernel_table(data.kernels),
-    )
-
-
-def sensitivity(data: ReportData) -> Section | None:
-    """What INT8 costs layer by layer."""
-    quantized = data.quantized or {}
-    rows = quantized.get("sensitivity", ())
-    if not rows:
-        return None
-    kept = set(quantized.get("float_layers", ()))
-    head = tuple(Cell(h) for h in ("layer", "accuracy lost, points", "time gained, µs", "is"))
-    return Section(
-        "int8",
-        "INT8, layer by layer",
-        tuple(s for s in (str(quantized.get("verdict") or ""),) if s),
-        table=Table(
-            "Sensitivity to INT8",
-            head,
-            tuple(
-                (
-                    Cell(row["layer"]),
-                    Cell(f"{100 * row['accuracy_lost']:+.2f}"),
-                    Cell("–" if row["time_gained_ms"] is None else f"{1000 * row['time_gained_ms']:+.1f}"),
-                    Cell("float" if row["layer"] in kept else "INT8"),
-                )
-                for row in rows
-            ),
-        ),
-    )
-
-
 def _said(found: Effect) -> str:
     return (
         f"{found.gene} ({found.instead_of} → {found.option}: {100 * found.accuracy.value:+.2f} points, "
@@ -271,56 +250,14 @@ def _relative(interval: Interval) -> Cell:
 
 
 def _compared(network: Compared) -> tuple[Cell, ...]:
-    gain = Cell("" if not network.found else "no baseline is as fast")
+    gain = Cell("no baseline is as fast" if network.found else "")
     if network.gain is not None:
         gain = Cell(f"{100 * network.gain:+.2f} points", note=f"± {100 * (network.gain_se or 0):.2f}")
+    size = f"{network.parameters:,} parameters, {text.size(network.memory_bytes)}, trained in {network.training_s / 60:.1f} min"
     return (
-        Cell(network.name, tag="found" if network.found else ""),
+        Cell(network.name, note=size, tag="found" if network.found else ""),
         Cell(text.milliseconds(network.p50_ms)),
         Cell(f"{100 * network.accuracy:.2f} %", note=f"± {100 * network.accuracy_se:.2f}"),
-        Cell(f"{network.parameters:,}"),
-        Cell(text.size(network.memory_bytes)),
-        Cell(f"{network.training_s / 60:.1f} min"),
         gain,
-        Cell("" if not network.found else "–" if network.speedup is None else f"{network.speedup:.2f} ×"),
+        Cell("" if network.speedup is None else f"{network.speedup:.2f} ×"),
     )
-
-
-def _stage_table(data: ReportData) -> Table:
-    total = sum(place.latency_ms for place in data.places)
-    stages = list(dict.fromkeys(place.stage for place in data.places))
-    rows, taken = [], {stage: sum(p.latency_ms for p in data.places if p.stage == stage) for stage in stages}
-    most = max(taken.values())
-    for stage in stages:
-        places = [place for place in data.places if place.stage == stage]
-        chosen = [f"{k.partition('.')[2]} {v}" for k, v in (data.choices or {}).items() if k.partition(".")[0] == stage]
-        rows.append(
-            (
-                Cell(stage, note=", ".join(chosen)),
-                Cell(str(len(places))),
-                Cell(" × ".join(map(str, places[-1].shape))),
-                Cell(f"{1000 * taken[stage]:.1f}", share=taken[stage] / most if most else 0.0),
-                Cell(text.percent(taken[stage] / total if total else 0.0)),
-            )
-        )
-    return Table("Stages", tuple(Cell(h) for h in ("stage", "blocks", "output", "µs", "share")), tuple(rows))
-
-
-def _kernel_table(kernels: Sequence[ReportKernel]) -> Table:
-    total = sum(k.latency_ms for k in kernels)
-    most = max(k.latency_ms for k in kernels)
-    rows = []
-    for number, kernel in sorted(enumerate(kernels, 1), key=lambda item: -item[1].latency_ms):
-        colour = kernel.bound if kernel.bound in ("bytes", "overhead") else ""
-        nodes = ", ".join(kernel.nodes) if kernel.nodes else "inserted by the runtime"
-        nodes = nodes if len(nodes) <= 60 else nodes[:59] + "…"
-        rows.append(
-            (
-                Cell(str(number)),
-                Cell(kernel.kind.rpartition(":")[2], note=f"{kernel.bound} · {nodes}"),
-                Cell(f"{1000 * kernel.latency_ms:.1f}", share=kernel.latency_ms / most if most else 0.0, colour=colour),
-                Cell(text.percent(kernel.latency_ms / total if total else 0.0)),
-            )
-        )
-    head = tuple(Cell(h) for h in ("no.", "kernel", "µs", "share"))
-    return Table("Kernels by cost", head, tuple(rows), frozenset({0, 1}))

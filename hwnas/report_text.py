@@ -36,6 +36,11 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
 
 
+def count(number: int, noun: str) -> str:
+    """``1 epoch``, ``8 epochs``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def size(n_bytes: float) -> str:
     """In the binary unit that fits: ``812 B``, ``214 KiB``, ``1.53 MiB``."""
     if n_bytes < 1024:

@@ -12,6 +12,7 @@ import pytest
 
 from hwnas import figures, plots, report_text
 from hwnas.budget import Budget
+from hwnas.effects import Interval
 from hwnas.report import Check, ReportCandidates, ReportData, render
 
 
@@ -105,6 +106,35 @@ def test_the_best_so_far_starts_with_the_first_within_the_budget() -> None:
     assert best.y.tolist() == [70.0, 75.0, 75.0]
 
 
+def test_every_finding_is_said_in_words(report_data: ReportData) -> None:
+    page = text_of(render(report_data))
+    for sentence in (
+        "its rank correlation with what was evaluated (Kendall’s τ) came to 0.74.",
+        "Most for accuracy did stage4.width (16 → 24: +4.00 points, +10.0 % latency).",
+        "explain 80.0 % of the differences in estimated accuracy between 400 networks",
+        "Search and training were repeated with 3 seeds: 91.21 ± 0.20 % of the test images",
+        "Of 1 found networks 1 lie above the line through the best hand-designed ones.",
+        "took 10.0 minutes, once.",
+        "+1.10 points ± 0.30",
+        "Of 10,000 test images 720 are classified wrongly. Most often T-shirt/top is taken for Trouser: 0.8 % of them.",
+        "Trained from the supernet’s weights for 8 epochs, it got 92.0 % of the validation images right.",
+        "The first is delivered: +1.00 points.",
+        "INT8 pays here.",
+    ):
+        assert sentence in page, sentence
+
+
+def test_only_decisions_beyond_doubt_are_called_so(report_data: ReportData) -> None:
+    assert report_data.effects is not None
+    unsure = tuple(
+        dataclasses.replace(effect, accuracy=Interval(0.01, -0.01, 0.03)) for effect in report_data.effects.effects
+    )
+    page = text_of(
+        render(dataclasses.replace(report_data, effects=dataclasses.replace(report_data.effects, effects=unsure)))
+    )
+    assert "No decision alone has an effect on accuracy beyond doubt." in page
+
+
 def test_a_long_search_stays_a_light_page(report_data: ReportData) -> None:
     n = 100_000
     rng = np.random.default_rng(0)
@@ -186,6 +216,10 @@ def test_milliseconds_have_three_digits() -> None:
 
 def test_limits_are_written_without_trailing_zeros() -> None:
     assert [report_text.limit_ms(v) for v in (0.4, 8.0, 0.42387, 200.0)] == ["0.4 ms", "8 ms", "0.424 ms", "200 ms"]
+
+
+def test_counts_agree_with_their_noun() -> None:
+    assert [report_text.count(n, "epoch") for n in (1, 8)] == ["1 epoch", "8 epochs"]
 
 
 def test_colours_can_be_swapped_by_value() -> None:
