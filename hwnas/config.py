@@ -6,7 +6,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -76,8 +76,10 @@ class BudgetSection(_Section):
 
 
 class SearchSection(_PluginSection):
-    """The searcher with its settings, how many networks it may evaluate, and how many at a time."""
+    """The searcher with its settings, how many networks it may evaluate, and how many at a time. With ``precision`` ``"int8"``
+    the budget is on INT8 files, networks are compared after quantisation, and the profile has to be one made for that."""
 
+    precision: Literal["float32", "int8"] = "float32"
     searcher: str = "evolution"
     evaluations: PositiveInt = 200
     generation: PositiveInt = 20

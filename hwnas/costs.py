@@ -195,15 +195,15 @@ def compile_costs(
 
 
 def kernel_places(kernels: Sequence[ExecutedKernel], places: Container[str]) -> list[str]:
-    """The place of each kernel: of its first node; without nodes, of the first kernel that reads it, else of what it reads.
+    """The place of each kernel: of its last node; without nodes, of the first kernel that reads it, else of what it reads.
 
     Raises:
         ValueError: a node is not named after a place.
     """
-    found: list[str | None] = [k.nodes[0].partition("/")[0] if k.nodes else None for k in kernels]
+    found: list[str | None] = [k.nodes[-1].partition("/")[0] if k.nodes else None for k in kernels]
     for name, kernel in zip(found, kernels, strict=True):
         if name is not None and name not in places:
-            raise ValueError(f"node {kernel.nodes[0]!r} is not named after a place of the space")
+            raise ValueError(f"node {kernel.nodes[-1]!r} is not named after a place of the space")
     for i in reversed(range(len(kernels))):
         for at in kernels[i].reads:
             if at >= 0 and not kernels[at].nodes and found[i] is not None:

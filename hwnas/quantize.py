@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import onnx
     from onnxruntime.quantization import TensorsData
 
+_MADE_UP = 4.0  # ends of made-up ranges; kernels do not depend on them
+
 
 def quantize(source: str | os.PathLike[str], target: str | os.PathLike[str], calibration: NDArray[np.float32]) -> None:
     """Write the INT8 model of the float32 ONNX file ``source`` to ``target``, calibrated by the smallest and largest values.
@@ -61,12 +63,9 @@ class Quantizer:
 
         try:
             self.model = onnx.load(source)
-            (graph_input,) = [
-                i for i in self.model.graph.input if i.name not in {w.name for w in self.model.graph.initializer}
-            ]
+            _, shape = _input(self.model)
         except Exception as error:
             raise ExportError(f"{source} cannot be quantised: {error}", hint="Export the network again.") from error
-        shape = tuple(d.dim_value for d in graph_input.type.tensor_type.shape.dim)
         if len(calibration) == 0 or (1, *calibration.shape[1:]) != shape or not np.isfinite(calibration).all():
             raise ValueError(
                 f"calibration images must be finite, at least one, and of shape {('n', *shape[1:])}, "
@@ -74,7 +73,7 @@ class Quantizer:
             )
         int8_graph.align_depthwise(self.model)
         self._source, self._calibration = source, calibration
-        self._first = {n.name for n in self.model.graph.node if n.op_type == "Conv" and graph_input.name in n.input}
+        self._first = _first_convolutions(self.model)
         weighted = [n for n in self.model.graph.node if n.op_type in ("Conv", "Gemm") and n.name not in self._first]
         self.layers = tuple(dict.fromkeys(_layer(node) for node in weighted))
         self._ranges: dict[Method, TensorsData] = {}
@@ -93,10 +92,7 @@ class Quantizer:
                 everything = _copy(self.model)
                 int8_graph.split_hardswish(everything, self._first)
                 self._ranges[method] = ranges(everything, self._calibration, method)
-            model = _copy(self.model)
-            int8_graph.split_hardswish(model, float_nodes)
-            quantized = _quantized(model, self._ranges[method], sorted(float_nodes))
-            int8_graph.saturate(quantized)
+            quantized = _quantized(_copy(self.model), self._ranges[method], float_nodes)
             onnx.checker.check_model(quantized, full_check=True)
         except Exception as error:
             raise ExportError(
@@ -106,10 +102,27 @@ class Quantizer:
         return quantized
 
 
-def _quantized(model: onnx.ModelProto, found: TensorsData, float_nodes: list[str]) -> onnx.ModelProto:
+def like_int8(model: onnx.ModelProto) -> onnx.ModelProto:
+    """An INT8 model of the same kernels as ``model`` will have, without calibration: every range is made up."""
+    from onnxruntime import quantization
+
+    model = _copy(model)
+    int8_graph.align_depthwise(model)
+    float_nodes = _first_convolutions(model)
+    split = _copy(model)
+    int8_graph.split_hardswish(split, float_nodes)
+    names = [_input(model)[0], *(name for node in split.graph.node for name in node.output)]
+    ends = np.float32(-_MADE_UP), np.float32(_MADE_UP)
+    made_up = quantization.TensorsData(quantization.CalibrationMethod.MinMax, dict.fromkeys(names, ends))
+    return _quantized(model, made_up, float_nodes)
+
+
+def _quantized(model: onnx.ModelProto, found: TensorsData, float_nodes: Collection[str]) -> onnx.ModelProto:
+    """Changes ``model``."""
     import onnx
     from onnxruntime import quantization
 
+    int8_graph.split_hardswish(model, float_nodes)
     # Says that shapes are known and constants folded, which they are; the library warns otherwise.
     model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, quiet():
@@ -124,10 +137,26 @@ def _quantized(model: onnx.ModelProto, found: TensorsData, float_nodes: list[str
             per_channel=True,
             calibrate_method=found.calibration_method,
             calibration_cache_path=cache,
-            nodes_to_exclude=float_nodes,
+            nodes_to_exclude=sorted(float_nodes),
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
-        return onnx.load(path)
+        quantized = onnx.load(path)
+    int8_graph.saturate(quantized)
+    del quantized.graph.value_info[:]  # runtimes infer it; it would be a tenth of a small file
+    return quantized
+
+
+def _input(model: onnx.ModelProto) -> tuple[str, tuple[int, ...]]:
+    """Name and shape of the only input."""
+    constants = {w.name for w in model.graph.initializer}
+    (graph_input,) = [i for i in model.graph.input if i.name not in constants]
+    return graph_input.name, tuple(d.dim_value for d in graph_input.type.tensor_type.shape.dim)
+
+
+def _first_convolutions(model: onnx.ModelProto) -> set[str]:
+    """Names of those that read the input."""
+    name, _ = _input(model)
+    return {n.name for n in model.graph.node if n.op_type == "Conv" and name in n.input}
 
 
 def _layer(node: onnx.NodeProto) -> str:

@@ -22,6 +22,7 @@ from devices.events import Note, OnEvent, ignore
 from devices.journal import Journal
 from devices.versions import versions
 from hwnas import accuracy, finalist, profiles, searchers, spaces, tasks
+from hwnas.accuracy import SharedWeights
 from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.certificate import Certificate, sha256
@@ -29,6 +30,7 @@ from hwnas.config import TaskSection
 from hwnas.costs import compile_costs
 from hwnas.delivery import Delivery
 from hwnas.errors import InvalidConfig
+from hwnas.int8_search import Int8Accuracy, Int8Space
 from hwnas.problem import Problem
 from hwnas.report_data import write_report
 from hwnas.seeds import run_seeds
@@ -93,7 +95,7 @@ def run(
         on_event: told of progress.
 
     Raises:
-        InvalidConfig: the training is to start from weights that the accuracy model does not have.
+        InvalidConfig: training or search need weights that the accuracy model does not have.
         InfeasibleBudget: no network of the space meets the budget; nothing was trained.
         ProvenanceMismatch: the folder holds a run of another configuration, device, version or profile.
         HwnasError: what went wrong, and what to do; nothing finished is lost.
@@ -110,8 +112,8 @@ def run(
 def _run_one(config: Config, folder: Path, on_event: OnEvent, *, task: Task | None, wanted: int) -> RunResult:
     """The job with one seed, as far as the step of number ``wanted``."""
     searchers.check(config.search.searcher, config.search.settings)
-    accuracy.check(config.accuracy.model, config.accuracy.settings)
-    _check_start(config)
+    ranking = accuracy.check(config.accuracy.model, config.accuracy.settings)
+    _check_weights(config)
     if task is None:
         task = tasks.open(
             config.task.name,
@@ -131,11 +133,12 @@ def _run_one(config: Config, folder: Path, on_event: OnEvent, *, task: Task | No
         write_text(folder / "config.toml", config.to_toml())
         steps = Steps(journal)
         steps.once("space", lambda: {"genes": [[gene.name, list(gene.options)] for gene in space.genes]})
-        profile_path = _profiled(config, folder, space, device, steps, on_event)
+        searched = Int8Space(space) if config.search.precision == "int8" else space
+        profile_path = _profiled(config, folder, searched, device, steps, on_event)
         profile = profile_files.load(profile_path)
         predictor = predictors.load_or_fit(profile_path, seed=config.seed)
-        costs = compile_costs(space, predictor, device, seed=config.seed, on_event=on_event)
-        budget = _budget(config, space, costs, profile, steps)
+        costs = compile_costs(searched, predictor, device, seed=config.seed, on_event=on_event)
+        budget = _budget(config, searched, costs, profile, steps)
         estimate = accuracy.open(
             config.accuracy.model,
             space,
@@ -145,8 +148,11 @@ def _run_one(config: Config, folder: Path, on_event: OnEvent, *, task: Task | No
             folder=folder / "work",
             on_event=on_event,
         )
-        problem = Problem(space, costs, budget, config.seed)
-        winner = finalist.find(problem, estimate, device, profile, config.search, journal, on_event)
+        judge = estimate
+        if config.search.precision == "int8" and isinstance(estimate, SharedWeights):
+            judge = Int8Accuracy(estimate, space, task, validation_images=ranking.validation_images, seed=config.seed)
+        problem = Problem(searched, costs, budget, config.seed)
+        winner = finalist.find(problem, judge, device, profile, config.search, journal, on_event)
         genes = space.describe(winner.genotype)
         steps.once("chosen", lambda: {"genes": genes, **winner.to_json()})
         delivery = Delivery(config, folder, task, space, winner.genotype, budget, estimate, steps, on_event)
@@ -171,12 +177,20 @@ def _run_one(config: Config, folder: Path, on_event: OnEvent, *, task: Task | No
     )
 
 
-def _check_start(config: Config) -> None:
-    inherits = config.train.start == "supernet" or config.train.also_from_scratch
-    if inherits and not accuracy.has_weights(config.accuracy.model):
+def _check_weights(config: Config) -> None:
+    """Whether the accuracy model has weights, if they are needed."""
+    if accuracy.has_weights(config.accuracy.model):
+        return
+    without = f"the accuracy model {config.accuracy.model!r} has no weights to inherit."
+    if config.train.start == "supernet" or config.train.also_from_scratch:
         raise InvalidConfig(
-            f"The training cannot start from a supernet: the accuracy model {config.accuracy.model!r} has no weights to inherit.",
+            f"The training cannot start from a supernet: {without}",
             hint='Set [train] start = "scratch" without also_from_scratch, or [accuracy] model = "supernet".',
+        )
+    if config.search.precision == "int8":
+        raise InvalidConfig(
+            f"The search cannot quantise what it looks at: {without}",
+            hint='Set [accuracy] model = "supernet", or [search] precision = "float32".',
         )
 
 
