@@ -123,8 +123,9 @@ def make_task(
     needed = 2 if validation is None else 1
     rare = np.flatnonzero(counts < needed)
     if rare.size:
+        named = "" if classes is None else f" ({classes[rare[0]]})"
         raise InvalidData(
-            f"{name}: class {rare[0]} has {counts[rare[0]]} training examples; "
+            f"{name}: class {rare[0]}{named} has {counts[rare[0]]} training examples; "
             "each class needs " + ("two or more, one to train and one to validate." if needed == 2 else "one or more."),
             hint=f"Number the classes 0 to K-1 without gaps ({rare.size} of {len(counts)} are too rare).",
         )

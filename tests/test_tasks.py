@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 import hwnas.tasks
 from devices.events import Note
@@ -45,6 +46,17 @@ def write_idx(folder: Path, *, zipped: bool = False, **replaced: bytes) -> Path:
     return folder
 
 
+def write_images(folder: Path, parts: tuple[str, ...] = ("train",), n: int = 36, mode: str = "RGB") -> Path:
+    """PNG files of 8 × 10 pixels in ``PART/cat``, ``PART/dog`` and ``PART/owl``."""
+    rng = np.random.default_rng(0)
+    for part in parts:
+        for i in range(n):
+            file = folder / part / ("cat", "dog", "owl")[i % 3] / f"{i:03}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (8, 10, 3), np.uint8)).convert(mode).save(file)
+    return folder
+
+
 def write_npz(path: Path, **arrays: Any) -> Path:
     np.savez(path, **arrays)
     return path
@@ -57,6 +69,8 @@ def task(request: pytest.FixtureRequest, tmp_path: Path) -> Task:
     match request.param:
         case "digits":
             return hwnas.tasks.open("digits")
+        case "folder":
+            return hwnas.tasks.open("folder", path=write_images(tmp_path / "images"), size=6)
         case "idx":
             return hwnas.tasks.open("idx", path=write_idx(tmp_path / "idx", zipped=True))
         case "npz":
@@ -113,10 +127,104 @@ def test_unknown_name_lists_the_tasks() -> None:
         hwnas.tasks.open("fashion-mnist")
 
 
-@pytest.mark.parametrize("name", ["idx", "npz"])
+@pytest.mark.parametrize("name", ["folder", "idx", "npz"])
 def test_path_is_needed(name: str) -> None:
     with pytest.raises(ValueError, match="needs a path"):
         hwnas.tasks.open(name)
+
+
+def test_unknown_setting_lists_the_tasks_own() -> None:
+    with pytest.raises(ValueError, match="task 'folder' has no setting 'sise', did you mean 'size'"):
+        hwnas.tasks.open("folder", path="x", sise=3)
+    with pytest.raises(ValueError, match=r"task 'digits' has no setting 'size' \(known: path, flip\)"):
+        hwnas.tasks.open("digits", size=3)
+
+
+@pytest.mark.parametrize("size", [None, 0, -3, 1.5, True, "8"])
+def test_a_folder_of_images_needs_a_size(tmp_path: Path, size: Any) -> None:
+    with pytest.raises(ValueError, match="needs size"):
+        hwnas.tasks.open("folder", path=tmp_path, size=size)
+
+
+def test_images_of_a_folder_are_resized_as_pil_does(tmp_path: Path) -> None:
+    folder = write_images(tmp_path, ("train", "validation", "test"))
+    events: list[Any] = []
+    task = hwnas.tasks.open("folder", path=folder, size=6, on_event=events.append)
+    assert (task.classes, task.input_shape) == (("cat", "dog", "owl"), (3, 6, 6))
+    assert [e.done for e in events] == [36, 36]
+    for part, split in (("train", task.train), ("validation", task.validation), ("test", task.test())):
+        files = sorted((folder / part).rglob("*.png"))
+        assert split.labels.tolist() == [task.classes.index(file.parent.name) for file in files]
+        wanted = np.asarray(Image.open(files[7]).resize((6, 6), Image.Resampling.BILINEAR))
+        np.testing.assert_array_equal(split.images[7], wanted.transpose(2, 0, 1))
+    gray = hwnas.tasks.open("folder", path=folder, size=10, grayscale=True)
+    assert gray.input_shape == (1, 10, 10)
+    wanted = np.asarray(Image.open(files[7]).convert("L").resize((10, 10), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(gray.test().images[7, 0], wanted)
+
+
+def test_what_a_folder_does_not_keep_apart_is_drawn(tmp_path: Path) -> None:
+    first, second = (hwnas.tasks.open("folder", path=write_images(tmp_path), size=8, seed=s) for s in (0, 1))
+    assert rows(first.test()) == rows(second.test())
+    assert rows(first.validation) != rows(second.validation)
+    assert [len(first.train), len(first.validation), len(first.test())] == [24, 6, 6]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "CMYK"])
+def test_a_folder_takes_every_8_bit_image(tmp_path: Path, mode: str) -> None:
+    suffix = "tif" if mode == "CMYK" else "png"
+    folder = write_images(tmp_path)
+    Image.new(mode, (30, 20)).save(folder / "train" / "cat" / f"other.{suffix}")
+    (folder / "train" / "cat" / "notes.txt").write_text("no image")
+    task = hwnas.tasks.open("folder", path=folder, size=8)
+    assert len(task.train) + len(task.validation) + len(task.test()) == 37
+
+
+def test_an_image_is_turned_as_its_camera_says(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:, 4:] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by 90 degrees
+    folder = write_images(tmp_path, ("train", "test"))
+    Image.fromarray(pixels).save(folder / "test" / "cat" / "000.png", exif=exif)
+    turned = hwnas.tasks.open("folder", path=folder, size=8).test().images[0]
+    np.testing.assert_array_equal(turned[0], np.rot90(pixels[..., 0], -1))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "it is not an image"), (b"no image", "it is not an image"), (slice(80), "truncated|broken|not an image")],
+)
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_a_damaged_image_is_named(tmp_path: Path, part: str, content: Any, message: str) -> None:
+    folder = write_images(tmp_path, ("train", "validation", "test"))
+    file = folder / part / "dog" / "001.png"
+    file.write_bytes(file.read_bytes()[content] if isinstance(content, slice) else content)
+    with pytest.raises(InvalidData, match=rf"{part}.dog.001.png cannot be read: .*({message})"):
+        hwnas.tasks.open("folder", path=folder, size=8).test()
+
+
+def test_an_image_of_more_than_8_bits_is_refused(tmp_path: Path) -> None:
+    folder = write_images(tmp_path)
+    Image.new("I;16", (8, 8)).save(folder / "train" / "cat" / "deep.png")
+    with pytest.raises(InvalidData, match=r"deep.png cannot be read: .*eight bits"):
+        hwnas.tasks.open("folder", path=folder, size=8)
+
+
+def test_a_folder_without_classes_or_with_strange_ones_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidData, match="train cannot be read"):
+        hwnas.tasks.open("folder", path=tmp_path / "none", size=8)
+    (tmp_path / "empty" / "train").mkdir(parents=True)
+    with pytest.raises(InvalidData, match="holds no folder"):
+        hwnas.tasks.open("folder", path=tmp_path / "empty", size=8)
+    folder = write_images(tmp_path / "a", ("train", "test"))
+    (folder / "test" / "cow").mkdir()
+    with pytest.raises(InvalidData, match="test has the class 'cow', which is not in train"):
+        hwnas.tasks.open("folder", path=folder, size=8)
+    (folder / "test" / "cow").rmdir()
+    (folder / "train" / "emu").mkdir()
+    with pytest.raises(InvalidData, match=r"class 2 \(emu\) has 0 training examples"):
+        hwnas.tasks.open("folder", path=folder, size=8)
 
 
 def test_embedded_task_refuses_a_path() -> None:
