@@ -50,6 +50,7 @@ def fit(
     on_event: OnEvent,
     validate: Validate | None = None,
     patience: int = 0,
+    history: list[Epoch] | None = None,
 ) -> tuple[Epoch, ...]:
     """Train ``module`` and leave the average of its weights in it. Goes on from ``checkpoint`` if that exists, bit for bit.
 
@@ -67,6 +68,7 @@ def fit(
         on_event: told after each step.
         validate: asked at the end of each epoch, with the averaged weights in ``module``.
         patience: epochs of worse validation after which the training ends; 0 is never.
+        history: an empty list that is kept to the epochs done so far, for ``backward`` to look at.
 
     Raises:
         ProvenanceMismatch: the checkpoint belongs to another training.
@@ -83,7 +85,7 @@ def fit(
     }
     per_epoch = steps_per_epoch(len(task.train), settings.batch_size)
     total = settings.epochs * per_epoch
-    state = _State(module, settings)
+    state = _State(module, settings, [] if history is None else history)
     saved = checkpoints.read(checkpoint, header)
     if saved is not None:
         state.load(*saved)
@@ -123,7 +125,7 @@ def learning_rate(step: int, total: int, settings: FitSettings) -> float:
 class _State:
     """Everything that changes from step to step."""
 
-    def __init__(self, module: nn.Module, settings: FitSettings) -> None:
+    def __init__(self, module: nn.Module, settings: FitSettings, history: list[Epoch]) -> None:
         self.module = module
         self.parameters = dict(module.named_parameters())
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
@@ -144,7 +146,7 @@ class _State:
         self.step = 0
         self.last_loss = 0.0
         self.sums = (0.0, 0.0)
-        self.history: list[Epoch] = []
+        self.history = history
 
     def advance(self, result: tuple[float, float], *, rate: float, keep: float) -> None:
         """Use the gradients that are there, and count the step."""
@@ -213,4 +215,4 @@ class _State:
                 tensor.copy_(tensors[name])
         self.step = state["step"]
         self.sums = (state["sums"][0], state["sums"][1])
-        self.history = [Epoch(**e) for e in state["history"]]
+        self.history[:] = [Epoch(**e) for e in state["history"]]

@@ -30,7 +30,9 @@ _CALIBRATION_IMAGES = 2048
 
 @dataclass(frozen=True)
 class Teacher:
-    """A network to learn from (Hinton et al. 2015).
+    """A network to learn from (Hinton et al. 2015) as long as it is better: once the network that learns validates better than
+    its teacher, the labels alone teach it. Distillation that ends early helps (Cho and Hariharan 2019, "On the efficacy of
+    knowledge distillation").
 
     Attributes:
         module: in evaluation mode; it is not trained.
@@ -95,13 +97,15 @@ def train(
         target, inputs = torch.from_numpy(shares), torch.from_numpy(normalize(images, task, size))
         logits = module(inputs)
         loss = F.cross_entropy(logits, target, label_smoothing=settings.label_smoothing)
-        if teacher is not None:
+        if teacher is not None and all((epoch.validation_accuracy or 0.0) <= to_beat for epoch in history):
             same = teacher.size == size
             shown = inputs if same else torch.from_numpy(normalize(images, task, teacher.size))
             loss = (1 - teacher.weight) * loss + teacher.weight * _distillation(logits, shown, teacher)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item(), (logits.argmax(1) == target.argmax(1)).float().mean().item()
 
+    history: list[Epoch] = []
+    to_beat = 0.0 if teacher is None else evaluate(teacher.module, task.validation, task, teacher.size)
     calibration = calibration_images(task, _CALIBRATION_IMAGES, seed)
 
     def validate() -> float:
@@ -109,7 +113,7 @@ def train(
         return evaluate(module, task.validation, task, size)
 
     with reproducible(seed):
-        history = fit(
+        fit(
             module,
             task,
             backward,
@@ -121,8 +125,9 @@ def train(
             on_event=on_event,
             validate=validate,
             patience=settings.patience,
+            history=history,
         )
-    return Trained(module.eval(), history, max(epoch.validation_accuracy or 0.0 for epoch in history))
+    return Trained(module.eval(), tuple(history), max(epoch.validation_accuracy or 0.0 for epoch in history))
 
 
 def _distillation(logits: Tensor, inputs: Tensor, teacher: Teacher) -> Tensor:
