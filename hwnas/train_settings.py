@@ -74,7 +74,7 @@ class TrainSettings(NetworkSettings):
 
     patience: Annotated[int, Field(ge=0)] = 15
     start: Literal["supernet", "scratch"] | None = None
-    inherited_rate: Annotated[float, Field(gt=0, le=1)] = 0.25
+    inherited_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
     also_from_scratch: bool = False
     teacher_weight: _Share = 0.5
     temperature: _Positive = 2.0
