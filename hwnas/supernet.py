@@ -20,10 +20,10 @@ from hwnas.task import Task, normalize
 from hwnas.train_settings import SupernetSettings
 
 if TYPE_CHECKING:
-    from hwnas.space import SearchSpace
+    from hwnas.space import Genotypes, SearchSpace
 
-_CALIBRATION_BATCH = 512
 _NETWORKS = 2  # stream of random numbers; hwnas.batches has the others
+_CALIBRATION_BATCH = 128  # small enough for the cache: a third faster than all images at once
 _LATER_RATE = 0.3  # of the learning rate, in the phases that start from trained weights
 
 
@@ -104,6 +104,11 @@ def train_supernet(
     return supernet
 
 
+def drawn(space: SearchSpace, settings: SupernetSettings, seed: int, step: int) -> Genotypes:
+    """``(random_networks, G)``: the networks drawn at random for a step."""
+    return space.sample(np.random.default_rng([seed, _NETWORKS, step]), settings.random_networks)
+
+
 def _sandwich(
     supernet: Supernet, space: SearchSpace, task: Task, settings: SupernetSettings, seed: int, *, others: bool = True
 ) -> Backward:
@@ -115,8 +120,7 @@ def _sandwich(
         loss = F.cross_entropy(logits, target, label_smoothing=settings.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         taught = F.softmax(logits.detach(), 1)
-        rng = np.random.default_rng([seed, _NETWORKS, step])
-        for genotype in (space.smallest(), *space.sample(rng, settings.random_networks)) if others else ():
+        for genotype in (space.smallest(), *drawn(space, settings, seed, step)) if others else ():
             F.cross_entropy(batch.logits(supernet, genotype), taught).backward()  # type: ignore[no-untyped-call]
         return loss.item(), _accuracy(logits, target)
 
@@ -140,9 +144,8 @@ def _shrunk(
         batch, target = _Batch(images, space, task), torch.from_numpy(labels).to(accelerator())
         with torch.no_grad():
             taught = F.softmax(batch.logits(teacher, space.largest()), 1)
-        drawn = space.sample(np.random.default_rng([seed, _NETWORKS, step]), settings.random_networks)
         results = []
-        for genotype in space.canonical(np.where(chosen, drawn, space.largest())):
+        for genotype in space.canonical(np.where(chosen, drawn(space, settings, seed, step), space.largest())):
             logits = batch.logits(supernet, genotype)
             known = F.cross_entropy(logits, target, label_smoothing=settings.label_smoothing)
             loss = (known + F.cross_entropy(logits, taught)) / 2
@@ -176,16 +179,16 @@ class _Batch:
 
 
 def calibrate(module: nn.Module, images: NDArray[np.uint8], task: Task, size: int) -> None:
-    """Set every batch norm's statistics to those of ``images`` (n, C, H, W); leaves evaluation mode."""
+    """Set every batch norm's statistics to the mean of those of batches of ``images`` (n, C, H, W); leaves evaluation mode."""
     norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the mean over all batches
+        norm.momentum = None  # torch's word for the mean of all batches
     module.train()
     with reproducible(0), torch.no_grad():
-        for first in range(0, len(images), _CALIBRATION_BATCH):
-            module(torch.from_numpy(normalize(images[first : first + _CALIBRATION_BATCH], task, size)))
+        for batch in np.array_split(images, -(-len(images) // _CALIBRATION_BATCH)):
+            module(torch.from_numpy(normalize(batch, task, size)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     module.eval()

@@ -15,8 +15,9 @@ import hwnas.spaces
 import hwnas.tasks
 from devices.events import Note, Progress
 from hwnas.space import SearchSpace
-from hwnas.supernet import Supernet, calibrate
+from hwnas.supernet import Supernet, calibrate, train_supernet
 from hwnas.task import Task
+from hwnas.train_settings import SupernetSettings
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 128, "validation_images": 100}
 
@@ -80,6 +81,24 @@ def test_gradients_are_those_of_the_network_alone(space: SearchSpace) -> None:
             torch.testing.assert_close(ours.square().sum(), its.square().sum(), rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("gene", ["kernel", "width", "expansion", "depth"])
+def test_the_smaller_network_has_a_corner_of_the_weights_of_the_larger(task: Task, gene: str) -> None:
+    space = hwnas.spaces.open("mobile", task.input_shape, len(task.classes))
+    supernet, large, small = space.supernet(), space.largest(), space.largest()
+    small[[g.name for g in space.genes].index(f"stage2.{gene}")] = 0
+    weights, part = (supernet.extract(genotype).state_dict() for genotype in (large, small))
+    shared = {name: tensor for name, tensor in part.items() if name.endswith("weight")}
+    assert shared.keys() <= weights.keys()
+    assert (len(shared) < sum(name.endswith("weight") for name in weights)) == (gene == "depth")
+    for name, tensor in shared.items():
+        corner = weights[name]
+        for axis, length in enumerate(tensor.shape):
+            start = (corner.shape[axis] - length) // 2 if axis >= 2 else 0
+            corner = corner.narrow(axis, start, length)
+        torch.testing.assert_close(tensor, corner, rtol=0, atol=0)
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in supernet.parameters() if w.ndim == 4)
+
+
 def test_extracted_weights_are_copies(space: SearchSpace) -> None:
     supernet = space.supernet()
     before = [p.clone() for p in supernet.parameters()]
@@ -92,7 +111,7 @@ def test_extracted_weights_are_copies(space: SearchSpace) -> None:
 def test_calibration_makes_evaluation_agree_with_the_batch(space: SearchSpace, task: Task) -> None:
     genotype = space.largest()
     network = space.supernet().extract(genotype)
-    examples = task.train.images[:200]
+    examples = task.train.images[:200]  # more than one batch
     calibrate(network, examples, task, space.image_size(genotype))
     assert not network.training
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -104,7 +123,7 @@ def test_calibration_makes_evaluation_agree_with_the_batch(space: SearchSpace, t
         from hwnas.task import normalize
 
         trained = network.train()(torch.from_numpy(normalize(examples, task, space.image_size(genotype)))).numpy()
-    np.testing.assert_allclose(evaluated, trained, rtol=0.05, atol=0.01)
+    np.testing.assert_allclose(evaluated, trained, rtol=0.05, atol=0.05)
 
 
 @pytest.mark.parametrize("name", hwnas.accuracy.names())
@@ -146,9 +165,72 @@ def test_settings_are_checked_before_anything_is_done(name: str) -> None:
         hwnas.accuracy.check(f"{name}x", {})
 
 
-def test_training_makes_every_network_better_than_chance(small: SearchSpace, task: Task, tmp_path: Path) -> None:
-    model = hwnas.accuracy.open(
-        "supernet", small, task, settings={"epochs": 6, "batch_size": 64}, seed=0, folder=tmp_path
-    )
+@pytest.mark.parametrize("schedule", ["sandwich", "progressive"])
+def test_training_makes_every_network_better_than_chance(
+    schedule: str, small: SearchSpace, task: Task, tmp_path: Path
+) -> None:
+    settings = {"epochs": 5 if schedule == "sandwich" else 2, "batch_size": 64, "schedule": schedule}
+    model = hwnas.accuracy.open("supernet", small, task, settings=settings, seed=0, folder=tmp_path)
     accuracy = model.accuracy(np.stack(genotypes_of(small, 4)))
     assert accuracy.min() > 0.5
+
+
+def test_shrinking_makes_every_gene_elastic_once(space: SearchSpace) -> None:
+    phases = space.supernet().shrinking
+    assert sorted(name for phase in phases for name in phase) == sorted(gene.name for gene in space.genes)
+
+
+def test_an_interrupted_shrinking_ends_with_the_same_weights(small: SearchSpace, task: Task, tmp_path: Path) -> None:
+    settings = SupernetSettings(schedule="progressive", epochs=1, batch_size=256, checkpoint_steps=2)
+    stages: list[str] = []
+
+    def trained(folder: str, stop: tuple[str, int] = ("", 0)) -> Supernet:
+        def on_event(event: Progress | Note) -> None:
+            assert isinstance(event, Progress)
+            stages.append(event.stage)
+            if (event.stage, event.done) == stop:
+                raise KeyboardInterrupt
+
+        (tmp_path / folder).mkdir(exist_ok=True)
+        checkpoint = tmp_path / folder / "supernet.safetensors"
+        return train_supernet(small, task, settings=settings, seed=0, checkpoint=checkpoint, on_event=on_event)
+
+    whole = trained("whole").state_dict()
+    phases = list(dict.fromkeys(stages))
+    assert phases == [f"supernet {i}/4" for i in (1, 2, 3, 4)]
+    for phase in phases:
+        with pytest.raises(KeyboardInterrupt):
+            trained("cut", stop=(phase, 3))
+    again = trained("cut").state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in whole.items())
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == [
+        "supernet-2.safetensors",
+        "supernet-3.safetensors",
+        "supernet-4.safetensors",
+        "supernet.safetensors",
+    ]
+
+
+def test_each_phase_leaves_alone_what_is_not_elastic_yet(small: SearchSpace, task: Task, tmp_path: Path) -> None:
+    settings = SupernetSettings(schedule="progressive", epochs=1, batch_size=256)
+    asked: list[tuple[str, np.ndarray]] = []
+    supernet, stage = small.supernet(), "supernet 1/4"
+    kind = type(supernet)
+
+    def on_event(event: Progress | Note) -> None:
+        nonlocal stage
+        assert isinstance(event, Progress)
+        stage = f"supernet {int(event.stage[9]) + (event.done == event.total)}/4"
+
+    def noted(module: nn.Module, arguments: tuple[torch.Tensor, np.ndarray]) -> None:
+        if isinstance(module, kind):
+            asked.append((stage, arguments[1]))
+
+    with nn.modules.module.register_module_forward_pre_hook(noted):
+        train_supernet(small, task, settings=settings, seed=0, checkpoint=tmp_path / "s.safetensors", on_event=on_event)
+    for number, rigid in enumerate(({"kernel", "depth", "width"}, {"depth", "width"}, {"width"}, {""}), start=1):
+        seen = np.stack([genotype for at, genotype in asked if at == f"supernet {number}/4"])
+        varied = (seen != small.largest()).any(axis=0)
+        moved = {gene.name.rpartition(".")[2] for gene, moves in zip(small.genes, varied, strict=True) if moves}
+        assert moved.isdisjoint(rigid)
+        assert bool(moved) == (number > 1)
