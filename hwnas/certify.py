@@ -21,7 +21,7 @@ from hwnas import certificate as certificates
 from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.bundle_readme import readme
-from hwnas.certificate import FLOAT, INT8, Certificate, FileRecord, Limits, NetworkInput, Resize, choose, sha256
+from hwnas.certificate import FLOAT, INT8, Certificate, FileRecord, Limits, NetworkInput, Resize, Seeds, choose, sha256
 from hwnas.errors import InvalidData
 from hwnas.mistakes import infer
 from hwnas.paired import paired_drop
@@ -49,6 +49,7 @@ class _Terms:
     classes: tuple[str, ...]
     predicted: Mapping[str, Predicted]
     notes: tuple[str, ...] = ()
+    seeds: Seeds | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,7 @@ def certify_again(
         notes=()
         if task is not None
         else (f"The accuracies are those of {former.created}: the test images were not at hand.",),
+        seeds=former.seeds,
     )
     return _issue(folder, opened.info, terms, qualities, costs)
 
@@ -252,6 +254,7 @@ def _issue(
         versions=versions(_VERSIONS),
         files=files,
         notes=terms.notes,
+        seeds=terms.seeds,
     )
     certificate.save(folder)
     write_text(folder / "README.md", readme(certificate))

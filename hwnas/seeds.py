@@ -81,8 +81,7 @@ def _summed(first: int, results: Sequence[RunResult], best: int) -> Seeds:
 def _delivered(folder: Path, best: RunResult, seeds: Seeds, steps: Steps) -> certificates.Certificate:
     """Copy the best seed's bundle; its certificate says what the other seeds came to."""
     bundle = folder / "bundle"
-    certificate = certificates.read(best.folder / "bundle")
-    certificate = certificate.model_copy(update={"seeds": seeds, "notes": (*certificate.notes, seeds.in_words())})
+    certificate = certificates.read(best.folder / "bundle").model_copy(update={"seeds": seeds})
 
     def work() -> Mapping[str, Any]:
         bundle.mkdir(exist_ok=True)

@@ -125,13 +125,14 @@ def digits() -> tuple[Any, Any]:
     return np.round(data.images * (255 / 16)).astype(np.uint8), data.target
 
 
-def test_the_example_runs(tmp_path: Path) -> None:
+def test_the_example_runs(small_config: Path, small_run: Path, tmp_path: Path) -> None:
+    """On the profile that the small run has made: its space is the same."""
     source = (ROOT / "examples" / "torch_dataset.py").read_text(encoding="utf-8")
     assert len([line for line in source.splitlines() if line and not line.startswith('"""')]) <= 15
     quick = source.replace(
         '{"budget": {"latency_fraction_of_largest": 0.5}, "train": {"epochs": 12}}',
-        '{"budget": {"latency_ms": 5.0}, "train": {"epochs": 2}, "accuracy": {"epochs": 1}, '
-        '"search": {"evaluations": 4, "generation": 4}, "device": {"profile_time_limit_s": 8}, '
+        '{"budget": {"latency_ms": 5.0}, "train": {"epochs": 1}, "accuracy": {"epochs": 1}, '
+        f'"search": {{"evaluations": 4, "generation": 4}}, "device": {{"profile": "{load(small_config).device.profile}"}}, '
         '"space": {"depths": [1], "kernels": [3], "squeeze_excite": [False], "activations": ["relu"], "resolutions": [8]}}',
     )
     assert quick != source

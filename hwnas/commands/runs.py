@@ -120,8 +120,10 @@ def certificate_shown(certificate: Certificate) -> list[Any]:
     )
     columns = ("file", "p50", "predicted", "memory", "size", "test accuracy", "within budget")
     kept = "Within the budget." if certificate.within_budget else "The budget is NOT kept."
+    seeds = [] if certificate.seeds is None else [certificate.seeds.in_words()]
     return [
         table(columns, [*rows, budget]),
         f"Deploy {certificate.deploy}: {certificate.deploy_reason} {kept}",
+        *seeds,
         *certificate.notes,
     ]
