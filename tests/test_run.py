@@ -20,7 +20,7 @@ from hwnas import certificate, finalist, spaces
 from hwnas.budget import Budget
 from hwnas.config import Config, SearchSection, load
 from hwnas.costs import compile_costs
-from hwnas.errors import InfeasibleBudget
+from hwnas.errors import InfeasibleBudget, InvalidConfig
 from hwnas.finalist import CorrectedCosts, Correction
 from hwnas.problem import Problem
 from hwnas.report_data import report_data, summary
@@ -79,6 +79,32 @@ def test_a_folder_belongs_to_one_configuration_and_one_profile(
         run(config, tmp_path / "run", until="search")
 
 
+@pytest.mark.parametrize("setting", [{"start": "supernet"}, {"also_from_scratch": True}])
+def test_weights_that_nobody_has_cannot_be_inherited(
+    small_config: Path, tmp_path: Path, setting: dict[str, object]
+) -> None:
+    values = load(small_config).model_dump(mode="json", exclude_none=True)
+    values |= {"accuracy": {"model": "short_training"}, "train": setting}
+    with pytest.raises(InvalidConfig, match=r"'short_training' has no weights to inherit"):
+        run(Config.model_validate(values), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_better_of_two_starts_is_delivered(small_run: Path, small_config: Path, tmp_path: Path) -> None:
+    config = load(small_config)
+    train = config.train.model_copy(update={"also_from_scratch": True, "epochs": 2})
+    folder = run(config.model_copy(update={"train": train}), tmp_path, until="train").folder
+    _, units = journal.read(folder / "journal.jsonl")
+    (trained,) = [unit for unit in units if unit["unit"] == "trained"]
+    assert trained["start"] == "supernet"
+    for made in (trained, trained["from_scratch"]):
+        accuracies = [epoch["validation_accuracy"] for epoch in made["history"]]
+        assert len(accuracies) == 2
+        assert made["validation_accuracy"] == max(accuracies)
+    better = trained["from_scratch"]["validation_accuracy"] > trained["validation_accuracy"]
+    assert trained["delivered"] == ("scratch" if better else "supernet")
+
+
 def test_an_impossible_budget_trains_nothing(small_run: Path, small_config: Path, tmp_path: Path) -> None:
     config = load(small_config)
     values = config.model_dump(mode="json", exclude_none=True) | {"budget": {"latency_fraction_of_largest": 1e-6}}
@@ -96,8 +122,7 @@ def test_report_and_comparison_say_what_the_files_say(small_run: Path) -> None:
     assert len(data.candidates.accuracy) == line["evaluated"] == 24
     assert data.candidates.winner is not None
     assert data.candidates.accuracy[data.candidates.winner] == data.candidates.accuracy.max()
-    assert data.history is not None
-    assert data.history.validation_accuracy[-1] > 0.5
+    assert data.histories[0].final > 0.5
     assert {check.group for check in data.checks} == {"validation", "exported"}
     assert data.kernels
     assert sum(k.latency_ms for k in data.kernels) > 0
