@@ -176,7 +176,7 @@ def mix(
         sensitivity = _sensitivities(quantizer, calibrated.method, judge, clock, whole, on_event)
         models: list[onnx.ModelProto] = []
         candidates: list[Candidate] = []
-        first, further = _plans(sensitivity, float_ms, whole_ms)
+        first, further = plans(sensitivity, float_ms, whole_ms)
         for plan in (*first, *further):
             if len(models) >= len(first) and any(c.drop.lost <= max_accuracy_drop for c in candidates):
                 break
@@ -190,9 +190,9 @@ def mix(
         if len(models) > 1:
             float_ms, *measured = clock.p50_ms([original, *map(clock.graph, models)], _MEASURING_S)
     candidates = [replace(c, p50_ms=ms) for c, ms in zip(candidates, measured, strict=True)]
-    chosen = _choose(candidates, float_ms, max_accuracy_drop)
-    verdict = _verdict(candidates[chosen], float_ms, max_accuracy_drop)
-    return Mixture(models[chosen], calibrated, sensitivity, tuple(candidates), chosen, float_ms, verdict)
+    chosen = choose(candidates, float_ms, max_accuracy_drop)
+    sentence = verdict(candidates[chosen], float_ms, max_accuracy_drop)
+    return Mixture(models[chosen], calibrated, sensitivity, tuple(candidates), chosen, float_ms, sentence)
 
 
 @final
@@ -302,7 +302,7 @@ def _sensitivities(
     )
 
 
-def _plans(
+def plans(
     sensitivity: Sequence[Sensitivity], float_ms: float, whole_ms: float
 ) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
     """Sets of layers to keep float32: those worth a measurement in any case, and further ones in case that those lose too much.
@@ -328,7 +328,7 @@ def _plans(
     return [(), base] if base else [()], further
 
 
-def _choose(candidates: Sequence[Candidate], float_ms: float, max_accuracy_drop: float) -> int:
+def choose(candidates: Sequence[Candidate], float_ms: float, max_accuracy_drop: float) -> int:
     """Position of the fastest that keeps the accuracy. INT8 throughout is preferred where the difference is small; where none
     is faster than float32, the first that keeps the accuracy."""
     keeping = [i for i, c in enumerate(candidates) if c.drop.lost <= max_accuracy_drop]
@@ -340,7 +340,8 @@ def _choose(candidates: Sequence[Candidate], float_ms: float, max_accuracy_drop:
     return 0 if 0 in paying and close else fastest
 
 
-def _verdict(chosen: Candidate, float_ms: float, max_accuracy_drop: float) -> str:
+def verdict(chosen: Candidate, float_ms: float, max_accuracy_drop: float) -> str:
+    """Whether INT8 pays, and what it costs."""
     changes = f"validation accuracy changes by {chosen.drop}"
     times = f"{chosen.p50_ms:.3g} against {float_ms:.3g} ms"
     kept = f" {', '.join(chosen.float_layers)} stay float32." if chosen.float_layers else ""

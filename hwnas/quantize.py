@@ -111,9 +111,11 @@ def like_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     float_nodes = _first_convolutions(model)
     split = _copy(model)
     int8_graph.split_hardswish(split, float_nodes)
-    names = [_input(model)[0], *(name for node in split.graph.node for name in node.output)]
-    ends = np.float32(-_MADE_UP), np.float32(_MADE_UP)
-    made_up = quantization.TensorsData(quantization.CalibrationMethod.MinMax, dict.fromkeys(names, ends))
+    low, high = np.float32(-_MADE_UP), np.float32(_MADE_UP)
+    found = {_input(model)[0]: (low, high)}
+    for node in split.graph.node:  # Relu disappears into a range that ends at zero
+        found |= dict.fromkeys(node.output, (np.float32(0), high) if node.op_type == "Relu" else (low, high))
+    made_up = quantization.TensorsData(quantization.CalibrationMethod.MinMax, found)
     return _quantized(model, made_up, float_nodes)
 
 

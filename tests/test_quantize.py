@@ -17,9 +17,13 @@ from onnx import TensorProto, helper
 import devices
 import hwnas.spaces
 import hwnas.tasks
+from hwnas.bias_correction import correct_biases
+from hwnas.calibration import METHODS, ranges
 from hwnas.errors import ExportError
 from hwnas.export import export
-from hwnas.quantize import quantize
+from hwnas.int8_graph import align_depthwise
+from hwnas.onnx_inference import logits
+from hwnas.quantize import Quantizer, quantize
 from hwnas.task import Task, normalize
 from hwnas.train import train
 from hwnas.train_settings import TrainSettings
@@ -130,6 +134,97 @@ def gate(tmp_path: Path, **attributes: Any) -> Path:
     path = tmp_path / "gate.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
+
+
+def depthwise(tmp_path: Path, *, width: int = 24, tail: str = "conv") -> Path:
+    """Two convolutions around a depthwise one that is re-weighted by its own mean; ``tail`` says what reads it last."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Conv", ["x", "first.weight"], ["first"], "first/conv"),
+        helper.make_node("Conv", ["first", "expand.weight", "expand.bias"], ["expand"], "block/expand"),
+        helper.make_node("HardSwish", ["expand"], ["active"], "block/active"),
+        helper.make_node("Conv", ["active", "depthwise.weight"], ["depthwise"], "block/depthwise", group=width, pads=[1] * 4),
+        helper.make_node("GlobalAveragePool", ["depthwise"], ["mean"], "block/mean"),
+        helper.make_node("Mul", ["depthwise", "mean"], ["scaled"], "block/scale"),
+    ]  # fmt: skip
+    weights = {
+        "first.weight": rng.standard_normal((8, 8, 1, 1)),
+        "expand.weight": rng.standard_normal((width, 8, 1, 1)),
+        "expand.bias": rng.standard_normal(width),
+        "depthwise.weight": rng.standard_normal((width, 1, 3, 3)),
+        "project.weight": rng.standard_normal((8, width, 1, 1)),
+    }
+    channels = 8
+    if tail == "conv":
+        nodes.append(helper.make_node("Conv", ["scaled", "project.weight"], ["y"], "block/project"))
+    else:
+        del weights["project.weight"]
+        channels = width
+        nodes.append(helper.make_node("Relu", ["scaled"], ["y"], "block/relu"))
+    graph = helper.make_graph(
+        nodes,
+        "depthwise",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 8, 6, 6))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, channels, 6, 6))],
+        [onnx.numpy_helper.from_array(w.astype(np.float32), name) for name, w in weights.items()],
+    )
+    path = tmp_path / "depthwise.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_depthwise_channels_fill_whole_vectors_and_change_nothing(tmp_path: Path) -> None:
+    path = depthwise(tmp_path)
+    model, images = onnx.load(path), np.random.default_rng(1).standard_normal((3, 8, 6, 6)).astype(np.float32)
+    align_depthwise(model)
+    shapes = {w.name: tuple(w.dims) for w in model.graph.initializer}
+    assert shapes["expand.weight"] == (32, 8, 1, 1)
+    assert shapes["expand.bias"] == (32,)
+    assert shapes["depthwise.weight"] == (32, 1, 3, 3)
+    assert shapes["project.weight"] == (8, 32, 1, 1)
+    assert shapes["first.weight"] == (8, 8, 1, 1)
+    onnx.save(model, tmp_path / "wide.onnx")
+    np.testing.assert_allclose(
+        answers(tmp_path / "wide.onnx", images), answers(path, images), rtol=1e-4, atol=1e-2
+    )  # of values up to 1,000
+
+
+@pytest.mark.parametrize(("width", "tail"), [(24, "output"), (32, "conv")])
+def test_what_cannot_or_need_not_be_widened_stays(tmp_path: Path, width: int, tail: str) -> None:
+    model = onnx.load(depthwise(tmp_path, width=width, tail=tail))
+    before = [w.SerializeToString() for w in model.graph.initializer]
+    align_depthwise(model)
+    assert [w.SerializeToString() for w in model.graph.initializer] == before
+
+
+def test_layers_stay_float_when_asked(trained: Path, task: Task) -> None:
+    quantizer = Quantizer(trained / "model.onnx", normalize(task.train.images[:16], task, 8))
+    assert quantizer.layers == ("stage1.0", "stage1.1", "stage2.0", "stage2.1", "stage3.0", "stage3.1", "head")
+    quantized = {
+        n.name.partition("/")[0] for n in quantizer.int8("minmax", ["stage2.0"]).graph.node if n.op_type == "QuantizeLinear"
+    }  # fmt: skip
+    assert {"stage1.1", "stage2.1"} <= quantized
+    inside = {n.name for n in quantizer.int8("minmax", ["stage2.0"]).graph.node if n.name.startswith("stage2.0/")}
+    assert {"stage2.0/expand", "stage2.0/depthwise", "stage2.0/project"} <= inside
+    assert not [name for name in inside if "weight" in name]
+
+
+def test_calibrations_differ_and_hold_the_values(trained: Path, task: Task) -> None:
+    images = normalize(task.train.images[:16], task, 8)
+    model = onnx.load(trained / "model.onnx")
+    found = {method: ranges(model, images, method)["stem/conv"].range_value for method in METHODS}
+    assert found["minmax"][0] <= found["percentile"][0] < 0 < found["percentile"][1] <= found["minmax"][1]
+    assert found["entropy"][1] <= found["minmax"][1]
+
+
+def test_corrected_biases_restore_the_means(trained: Path, task: Task) -> None:
+    images = normalize(task.train.images[:64], task, 8)
+    quantizer = Quantizer(trained / "model.onnx", images[:4])  # far too few: the ranges cut a lot off
+    plain, corrected = quantizer.int8(), quantizer.int8()
+    correct_biases(corrected, quantizer.model, images)
+    wanted = logits(quantizer.model, images).mean(axis=0)
+    off = [float(np.abs(logits(model, images).mean(axis=0) - wanted).max()) for model in (plain, corrected)]
+    assert off[1] < 0.5 * off[0]
 
 
 @pytest.mark.parametrize("attributes", [{}, {"alpha": 1 / 6, "beta": 0.5}, {"alpha": 0.4, "beta": 0.3}])
