@@ -8,7 +8,8 @@ float32 ONNX, and measures all files in the same interleaved rounds. Accuracy is
 table says how far each found network lies above the line through the baselines. Stopped at any moment, the same command goes
 on. In the folder: comparison.json (for `hwnas report RUN --baselines`), comparison.png, and the runs.
 
-The found networks start from a supernet, whose training is stated beside the table; the baselines start from scratch.
+The found networks start from a supernet's weights and learn from its largest network, as the configuration says; what training it
+took is stated beside the table. The baselines start from scratch and learn from the labels alone.
 """
 
 from __future__ import annotations

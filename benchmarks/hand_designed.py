@@ -2,8 +2,8 @@
 
 The papers' networks halve 224×224 images five times (SqueezeNet four times). Here a network halves its input while at least
 4 pixels are left, three times for 28×28 and 32×32; the paper's first halvings are kept, the stem's among them, and the later ones
-left out, as the found networks do it. (Ports to CIFAR often leave out the first ones instead. Those networks take 1.4 to 2.3 times
-as long: MobileNetV2 ×0.25 then as long as ×0.5 here.) ResNet-20 is the paper's own for CIFAR, at full size in its first stage.
+left out, as the found networks do it. (Ports to CIFAR often leave out the first ones instead, and take 1.4 to 2.3 times as
+long: MobileNetV2 ×0.25 then takes what ×0.5 takes here.) ResNet-20 is the paper's own for CIFAR, at full size in its first stage.
 Otherwise widths, depths, kernels and activations are the papers'. All convolutions have batch norm, SqueezeNet's as well, without
 which it cannot be trained by the recipe of the others; once exported it costs nothing. There is no dropout.
 """

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 import devices
-from benchmarks.against_hand_designed import export
+from benchmarks.against_hand_designed import Stopwatch, export, table
 from benchmarks.hand_designed import NETWORKS, mobilenet_v2, mobilenet_v3_small, resnet, squeezenet
+from devices.events import Note, Progress
 from hwnas import tasks
+from hwnas.report import ReportData
 from hwnas.task import normalize
 
 IMAGENET = (3, 224, 224)
@@ -65,3 +67,28 @@ def test_the_file_computes_what_the_module_does(name: str, tmp_path: Path) -> No
     with torch.inference_mode():
         wanted = module.eval()(images).numpy()
     assert np.abs(found - wanted).max() < 1e-3 * np.abs(wanted).max() + 1e-5
+
+
+def test_time_is_booked_on_stages_and_outlives_the_process(tmp_path: Path) -> None:
+    seen: list[Note | Progress] = []
+    events: list[Note | Progress] = [
+        Progress("supernet", 1, 2),
+        Note("a word"),
+        Progress("supernet", 2, 2),
+        Progress("training", 1, 1),
+    ]
+    told = Stopwatch(tmp_path / "seconds.json").timed("found", seen.append)
+    for event in events:
+        told(event)
+    assert seen == events
+    again = Stopwatch(tmp_path / "seconds.json").seconds
+    assert list(again["found"]) == ["supernet"]
+    assert 0 <= again["found"]["supernet"] < 1
+
+
+def test_the_table_says_how_far_above_the_line(report_data: ReportData) -> None:
+    assert report_data.comparison is not None
+    lines = table(report_data.comparison).splitlines()
+    assert [line[:20].strip() for line in lines[1:4]] == ["MobileNetV2 ×0.25", "found 0.5", "SqueezeNet 1.1"]
+    assert lines[2].endswith("+1.10 ± 0.30 points; off its accuracies")
+    assert lines[-1] == "8 epochs each; the supernet, once for all found networks: 10.0 min"
