@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 import devices
 import hwnas.spaces
 import hwnas.tasks
+from hwnas.config import load
 from hwnas.costs import kernel_places
+from hwnas.errors import InvalidConfig
 from hwnas.int8_search import Int8Accuracy, Int8Space
 from hwnas.quantize import Quantizer
+from hwnas.run import run
 from hwnas.space import SearchSpace
 from hwnas.task import normalize
 
@@ -35,7 +38,9 @@ def test_made_up_ranges_have_the_kernels_and_bytes_of_the_file(space: SearchSpac
     with devices.open("onnxruntime:threads=1") as device:
         ours, theirs = device.lower(graph), device.lower(devices.load_onnx(tmp_path / "int8.onnx"))
     assert [k.kernel for k in ours.kernels] == [k.kernel for k in theirs.kernels]
-    assert ours.memory.memory_bytes == pytest.approx(theirs.memory.memory_bytes, rel=0.005)  # equal scales are kept once
+    assert ours.memory.memory_bytes == pytest.approx(
+        theirs.memory.memory_bytes, rel=0.005
+    )  # equal scales are kept once
     assert graph.to_onnx().ByteSize() == pytest.approx(made.ByteSize(), rel=0.005)
     places = [space.places.index(place) for place in kernel_places(ours.kernels, space.places)]
     assert places == sorted(places)
@@ -76,3 +81,14 @@ def test_accuracy_is_that_of_the_quantised_network(space: SearchSpace) -> None:
     assert found == pytest.approx(exact, abs=0.1)
     assert (found * 200 == np.rint(found * 200)).all()
     assert (model.accuracy(genotypes) == found).all()
+
+
+def test_without_weights_nothing_can_be_quantised(tmp_path: Path) -> None:
+    text = (
+        '[budget]\nlatency_ms = 1.0\n[search]\nprecision = "int8"\n'
+        '[accuracy]\nmodel = "short_training"\n[train]\nstart = "scratch"\n'
+    )
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(InvalidConfig, match="cannot quantise what it looks at"):
+        run(load(tmp_path / "config.toml"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
