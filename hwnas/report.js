@@ -6,6 +6,8 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   // On a touch screen a finger on a figure scrolls the page instead of zooming.
   const touch = window.matchMedia("(pointer: coarse)").matches;
+  // Where there is no room for names beside the points, a tap still shows them.
+  const narrow = window.matchMedia("(max-width: 34rem)").matches;
 
   const draw = () => {
     let text = source;
@@ -14,6 +16,7 @@
     }
     for (const [id, figure] of Object.entries(JSON.parse(text))) {
       if (touch) figure.layout.dragmode = false;
+      if (narrow) for (const trace of figure.data) trace.mode = trace.mode?.replace("+text", "");
       Plotly.react(id, figure.data, figure.layout, { responsive: true, displayModeBar: false });
     }
   };

@@ -113,7 +113,7 @@ def test_every_finding_is_said_in_words(report_data: ReportData) -> None:
         "Most for accuracy did stage4.width (16 → 24: +4.00 points, +10.0 % latency).",
         "explain 80.0 % of the differences in estimated accuracy between 400 networks",
         "Search and training were repeated with 3 seeds: 91.21 ± 0.20 % of the test images",
-        "Of 1 found networks 1 lie above the line through the best hand-designed ones.",
+        "1 of 1 found networks lie above the line through the best hand-designed ones.",
         "took 10.0 minutes, once.",
         "+1.10 points ± 0.30",
         "Of 10,000 test images 720 are classified wrongly. Most often T-shirt/top is taken for Trouser: 0.8 % of them.",
