@@ -1,4 +1,5 @@
-"""How many architectures a second does a compiled space cost? Latency, its upper bound, memory and file size at once.
+"""How many architectures a second does a compiled space cost? Latency, its upper bound, memory and file size at once; and their
+accuracy, by a predictor that knows 300 networks?
 
     python benchmarks/search_speed.py [--profile NAME.profile.jsonl] [--device onnxruntime:threads=1] [--networks 1000000]
 
@@ -17,6 +18,7 @@ import numpy as np
 import devices
 import hwnas.profiles
 import hwnas.spaces
+from hwnas.accuracy_predictor import AccuracyPredictor
 from hwnas.costs import compile_costs
 from predictors import load_or_fit
 
@@ -42,16 +44,21 @@ def main() -> None:
         compiled = compile_costs(space, predictor, device)
         print(f"compiled {space.piece_count} pieces in {time.perf_counter() - started:.1f} s")
     genotypes = space.sample(np.random.default_rng(0), options.networks)
-    print(f"{'at once':>10} {'architectures/s':>16}")
+    known = space.sample(np.random.default_rng(1), 300)
+    accuracy = AccuracyPredictor(space).fit(known, np.random.default_rng(2).random(len(known)))
+    print(f"{'at once':>10} {'architectures/s':>16} {'accuracy predicted/s':>21}")
     for size in (100, 10_000, options.networks):
         repeats = max(1, min(200, options.networks // size))
-        taken = []
-        for _ in range(3):
-            started = time.perf_counter()
-            for i in range(repeats):
-                compiled.costs(genotypes[i * size : (i + 1) * size])
-            taken.append(time.perf_counter() - started)
-        print(f"{size:>10,} {repeats * size / min(taken):>16,.0f}")
+        speeds = []
+        for work in (compiled.costs, accuracy.accuracy):
+            taken = []
+            for _ in range(3):
+                started = time.perf_counter()
+                for i in range(repeats):
+                    work(genotypes[i * size : (i + 1) * size])
+                taken.append(time.perf_counter() - started)
+            speeds.append(repeats * size / min(taken))
+        print(f"{size:>10,} {speeds[0]:>16,.0f} {speeds[1]:>21,.0f}")
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ class SearchSection(_PluginSection):
     the budget is on INT8 files, networks are compared after quantisation, and the profile has to be one made for that."""
 
     precision: Literal["float32", "int8"] = "float32"
-    searcher: str = "evolution"
+    searcher: str = "guided"
     evaluations: PositiveInt = 200
     generation: PositiveInt = 20
 

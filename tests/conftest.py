@@ -182,8 +182,7 @@ memory_bytes = 190_000
 [search]
 evaluations = 24
 generation = 6
-population = 12
-sample = 4
+initial = 12
 
 [accuracy]
 epochs = 1
