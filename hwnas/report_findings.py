@@ -82,11 +82,12 @@ def against(data: ReportData) -> Section | None:
     found = [n for n in compared.networks if n.found]
     above = sum(n.gain is not None and n.gain > 0 for n in found)
     faster = sum(n.gain is None for n in found)
+    faster_than_all = f", {faster} left of all of them" if faster else ""
     sentence = (
         f"Every network was trained for {text.count(compared.epochs, 'epoch')} by the same recipe on {compared.task}, exported, "
-        f"and measured in the same rounds on {compared.device}. {above} of {len(found)} found networks lie above the line through "
-        f"the best hand-designed ones{f', {faster} left of all of them' if faster else ''}. The supernet, which only the found "
-        f"ones need, took {compared.supernet_s / 60:.1f} minutes, once."
+        f"and measured in the same rounds on {compared.device}. {above} of {len(found)} found networks lie above the line "
+        f"through the best hand-designed ones{faster_than_all}. The supernet, which only the found ones need, took "
+        f"{compared.supernet_s / 60:.1f} minutes, once."
     )
     caption = (
         "Squares are hand-designed, diamonds were found; the whiskers are one standard error of the test accuracy. The line "

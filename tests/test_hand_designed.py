@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,16 @@ import pytest
 import torch
 
 import devices
-from benchmarks.against_hand_designed import Stopwatch, export, table
+from benchmarks.against_hand_designed import Benchmark, Stopwatch, export, table
 from benchmarks.hand_designed import NETWORKS, mobilenet_v2, mobilenet_v3_small, resnet, squeezenet
-from devices.events import Note, Progress
+from devices.events import Note, OnEvent, Progress, ignore
+from devices.journal import Journal
 from hwnas import tasks
+from hwnas.config import BudgetSection, Config
 from hwnas.report import ReportData
-from hwnas.task import normalize
+from hwnas.steps import Steps
+from hwnas.task import Split, normalize
+from hwnas.train_settings import TrainSettings
 
 IMAGENET = (3, 224, 224)
 
@@ -67,6 +72,41 @@ def test_the_file_computes_what_the_module_does(name: str, tmp_path: Path) -> No
     with torch.inference_mode():
         wanted = module.eval()(images).numpy()
     assert np.abs(found - wanted).max() < 1e-3 * np.abs(wanted).max() + 1e-5
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_baseline_stopped_half_way_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    task = tasks.open("digits")
+    task = dataclasses.replace(
+        task,
+        train=Split(task.train.images[:96], task.train.labels[:96]),
+        validation=Split(task.validation.images[:50], task.validation.labels[:50]),
+    )
+    config = Config(
+        budget=BudgetSection(latency_ms=1.0),
+        train=TrainSettings(epochs=2, batch_size=32, checkpoint_steps=1, start="scratch"),
+    )
+
+    def kill(event: Note | Progress) -> None:
+        if isinstance(event, Progress) and event.stage == "training" and event.done == 4:
+            raise Killed
+
+    def trained(folder: Path, on_event: OnEvent) -> Path:
+        folder.mkdir(exist_ok=True)
+        with Journal(folder / "journal.jsonl", {"schema": 1}) as journal:
+            watch = Stopwatch(folder / "seconds.json")
+            return Benchmark(folder, config, task, Steps(journal), watch, on_event).train("ResNet-20")
+
+    whole = trained(tmp_path / "whole", ignore).read_bytes()
+    with pytest.raises(Killed):
+        trained(tmp_path / "killed", kill)
+    again = trained(tmp_path / "killed", ignore)
+    assert again.read_bytes() == whole
+    before = again.stat().st_mtime_ns
+    assert trained(tmp_path / "killed", kill).stat().st_mtime_ns == before
 
 
 def test_time_is_booked_on_stages_and_outlives_the_process(tmp_path: Path) -> None:
