@@ -135,6 +135,9 @@ def test_predict_measure_and_certify_the_exported_file(small_run: Path, small_co
     bundle.mkdir()
     for path in (small_run / "bundle").iterdir():
         (bundle / path.name).write_bytes(path.read_bytes())
+    strange = error("certify", bundle, "--task", "digits", "--setting", "size=8", status=2)
+    assert "task 'digits' has no setting 'size'" in strange["message"]
+    assert "KEY=VALUE" in error("certify", bundle, "--task", "digits", "--setting", "size", status=2)["message"]
     certificate = answer("certify", bundle)
     assert certificate["notes"]
     assert certificate["schema"] == 1

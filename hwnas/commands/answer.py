@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +61,18 @@ def shapes(inputs: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
             raise ValueError(f"--input is written NAME=1x3x224x224, got {text!r}")
         parsed[name] = tuple(int(size) for size in sizes)
     return parsed
+
+
+def settings(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """Parsed ``KEY=VALUE`` options, values as TOML has them.
+
+    Raises:
+        ValueError: one is not written like that.
+    """
+    try:
+        return tomllib.loads("\n".join(pairs or ()))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"--setting is written KEY=VALUE as in a configuration file, got {pairs}: {error}") from None
 
 
 def seconds(text: str | None) -> float | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hwnas.commands.answer import NOT_WITHIN_BUDGET, Answer, Json, kibibytes, milliseconds, percent, table
+from hwnas.commands.answer import NOT_WITHIN_BUDGET, Answer, Json, kibibytes, milliseconds, percent, settings, table
 
 Runs = Annotated[list[Path], typer.Argument(help="Folders of runs.", show_default=False)]
 
@@ -17,6 +17,10 @@ def certify(
     device: Annotated[str | None, typer.Option(help="Another device than the certificate's.")] = None,
     task: Annotated[str | None, typer.Option(help="Classify this task's images again, e.g. digits.")] = None,
     data: Annotated[Path | None, typer.Option(help="The task's file or folder, where it needs one.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="A key of the task's own, as in a configuration: size=64."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The run's seed: it decided which images are validation images.")] = 0,
     json: Json = False,
 ) -> Answer:
@@ -31,7 +35,9 @@ def certify(
     from hwnas.commands.runs import certificate_shown
 
     with progress.shown() as on_event:
-        opened = None if task is None else tasks.open(task, path=data, seed=seed, on_event=on_event)
+        opened = (
+            None if task is None else tasks.open(task, path=data, seed=seed, on_event=on_event, **settings(setting))
+        )
         certificate = certify_again(bundle, device=device, task=opened, seed=seed, on_event=on_event)
     status = 0 if certificate.within_budget else NOT_WITHIN_BUDGET
     return Answer(certificate.to_json(), certificate_shown(certificate), status)
