@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _NETWORKS = 2  # stream of random numbers; hwnas.batches has the others
 _CALIBRATION_BATCH = 128  # small enough for the cache: a third faster than all images at once
-_LATER_RATE = 0.3  # of the learning rate, in the phases that start from trained weights
 
 
 class Supernet(nn.Module, ABC):
@@ -73,12 +72,11 @@ def train_supernet(
         supernet = space.supernet().to(accelerator())
 
         def phase(number: int, phases: int, backward: Backward) -> None:
-            rate = settings.learning_rate * (_LATER_RATE if number else 1)
             fit(
                 supernet,
                 task,
                 backward,
-                settings=settings.model_copy(update={"learning_rate": rate}),
+                settings=settings,
                 seed=seed + number,
                 checkpoint=checkpoint.with_stem(f"{checkpoint.stem}-{number + 1}") if number else checkpoint,
                 provenance={
