@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 SUBSET = 2000
 """Validation images on which ways to calibrate, and layers, are compared."""
 CORRECTION_IMAGES = 64
-_LEARNING_S, _MEASURING_S = 3.0, 15.0
+_LEARNING_S, _MEASURING_S = 3.0, 8.0
 _LOOKS = 3  # at the kernels of each network; of each kernel the shortest time counts
 _CLEARLY = 0.05  # of the latency: what a mixture has to win, or the noise of measuring would choose
 
