@@ -2,7 +2,7 @@
 
     python benchmarks/against_hand_designed.py --out FOLDER [--config FILE] [--epochs 8] [--budgets 0.35 0.6 0.9]
 
-Finds a network for each latency budget (fractions of what the space's largest takes) with one profile and one supernet,
+Finds a network for each latency budget (fractions of what the space's largest takes; no other limits) with one profile and one supernet,
 trains MobileNetV2 at four widths, MobileNetV3-small, ResNet-20 and SqueezeNet by the same settings, exports everything to
 float32 ONNX, and measures all files in the same interleaved rounds. Accuracy is that of the files on the test images. The
 table says how far each found network lies above the line through the baselines. Stopped at any moment, the same command goes
@@ -42,6 +42,7 @@ from hwnas.atomic import write_text
 from hwnas.comparison import Compared, Comparison
 from hwnas.config import BudgetSection, Config, load
 from hwnas.determinism import reproducible
+from hwnas.errors import HwnasError
 from hwnas.profiles import PROFILE
 from hwnas.run import run
 from hwnas.steps import Steps
@@ -278,8 +279,11 @@ def main() -> None:
         benchmark = Benchmark(given.out, config, task, Steps(journal), Stopwatch(given.out / "seconds.json"), on_event)
         compared = compare(benchmark, given.budgets)
     compared.write(given.out / "comparison.json")
-    pictures.write({"comparison": figures_network.comparison(compared)}, given.out)
     print(table(compared))
+    try:
+        pictures.write({"comparison": figures_network.comparison(compared)}, given.out)
+    except HwnasError as error:
+        print(f"comparison.png is missing: {error} {error.hint}")
 
 
 if __name__ == "__main__":
