@@ -2,11 +2,11 @@
 
     python benchmarks/against_hand_designed.py --out FOLDER [--config FILE] [--epochs 8] [--budgets 0.35 0.6 0.9]
 
-Finds a network for each latency budget (fractions of what the space's largest takes; no other limits) with one profile and one supernet,
-trains MobileNetV2 at four widths, MobileNetV3-small, ResNet-20 and SqueezeNet by the same settings, exports everything to
-float32 ONNX, and measures all files in the same interleaved rounds. Accuracy is that of the files on the test images. The
-table says how far each found network lies above the line through the baselines. Stopped at any moment, the same command goes
-on. In the folder: comparison.json (for `hwnas report RUN --baselines`), comparison.png, and the runs.
+Finds a network for each latency budget (fractions of what the space's largest takes; no other limits) with one profile and one
+supernet, trains MobileNetV2 at four widths, MobileNetV3-small, ResNet-20 and SqueezeNet by the same settings, exports all to
+float32 ONNX, and measures all files in the same interleaved rounds. Accuracy is that of the files on the test images. The table
+says how far each found network lies above the line through the baselines. Stopped at any moment, the same command goes on. In the
+folder: comparison.json (for `hwnas report RUN --baselines`), comparison.png, and the runs.
 
 The found networks start from a supernet's weights and learn from its largest network, as the configuration says; what training it
 took is stated beside the table. The baselines start from scratch and learn from the labels alone.

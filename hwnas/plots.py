@@ -31,6 +31,7 @@ EXPORTED = {"color": WINNER, "size": 11, "symbol": "diamond", "line": {"color": 
 
 
 def figure(x_title: str, y_title: str) -> go.Figure:
+    """An empty figure. The name of its y axis is in ``layout.meta``: the page writes it above the figure."""
     import plotly.graph_objects as go
 
     axis = {
