@@ -12,9 +12,10 @@ import devices
 import hwnas.spaces
 import hwnas.tasks
 from hwnas.export import export
-from hwnas.mixed_precision import Candidate, Mixture, Sensitivity, choose, mix, plans, verdict
+from hwnas.mixed_precision import Candidate, Mixture, choose, mix, plans, verdict
 from hwnas.onnx_inference import logits
 from hwnas.paired import Drop, paired_drop
+from hwnas.sensitivity import Sensitivity
 from hwnas.task import normalize
 
 
