@@ -18,6 +18,7 @@ from typing import Any
 import typer
 
 import hwnas  # noqa: F401 - first of all the check that its siblings are its own
+from hwnas import interrupts
 from hwnas.commands import bundles, devices, prediction, runs
 from hwnas.commands.answer import NOT_WITHIN_BUDGET, Answer
 from hwnas.errors import (
@@ -63,7 +64,9 @@ for command in (
 
 def main() -> None:
     """Entry point of ``hwnas``."""
-    sys.exit(execute(sys.argv[1:]))
+    with interrupts.repeated():
+        status = execute(sys.argv[1:])
+    sys.exit(status)
 
 
 def execute(arguments: Sequence[str]) -> int:

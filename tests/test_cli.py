@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from hwnas import interrupts
 from hwnas.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -155,6 +156,19 @@ def test_profile_for_a_model_then_predict_it(small_run: Path, tmp_path: Path) ->
 
 
 ANY: Any = type("Any", (), {"__eq__": lambda *_: True, "__hash__": None})()
+
+
+def test_an_interrupt_that_falls_into_a_destructor_comes_again() -> None:
+    class Disturbed:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    def work() -> None:
+        Disturbed()
+        time.sleep(10)
+
+    with interrupts.repeated(), pytest.raises(KeyboardInterrupt):
+        work()
 
 
 def test_an_interrupt_says_that_the_same_command_resumes(small_config: Path, tmp_path: Path) -> None:
