@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,7 +19,9 @@ def repeated() -> Iterator[None]:
 
     def hook(lost: sys.UnraisableHookArgs) -> None:
         if issubclass(lost.exc_type, KeyboardInterrupt):
-            threading.Timer(_AGAIN_S, _thread.interrupt_main).start()
+            main = threading.main_thread().ident
+            assert main is not None
+            threading.Timer(_AGAIN_S, signal.pthread_kill, (main, signal.SIGINT)).start()
         else:
             before(lost)
 
