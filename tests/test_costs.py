@@ -106,7 +106,7 @@ def test_a_cover_that_was_not_profiled_needs_the_device(predictor: LatencyPredic
 def test_inserted_kernels_belong_to_who_reads_them() -> None:
     kernel = Kernel("Relu", (), (TensorType("float32", (1,)),))
     nodes_and_reads: list[tuple[tuple[str, ...], tuple[int, ...]]] = [
-        ((), (-1,)), (("stem/conv",), (0,)), ((), (1,)), ((), (2,)), (("head/pool", "stem/odd"), (3,)), ((), (4,)),
+        ((), (-1,)), (("stem/conv",), (0,)), ((), (1,)), ((), (2,)), (("stem/odd", "head/pool"), (3,)), ((), (4,)),
     ]  # fmt: skip
     executed = [ExecutedKernel(kernel, nodes, reads, False, None) for nodes, reads in nodes_and_reads]
     assert kernel_places(executed, {"stem", "head"}) == ["stem", "stem", "head", "head", "head", "head"]
