@@ -28,6 +28,7 @@ from profilers.measuring import loaded, usual_ms
 from profilers.timing import WARM_UP_RUNS, Deadline, measure
 
 BATCH = 100
+FIRST_BATCH = 25  # in the first visit, so that little time is enough for some networks
 VISITS = 4
 ROUNDS = 4  # undisturbed ones wanted in a visit
 GLANCE_RUNS = 50, 5  # of the small and the medium sentinel
@@ -101,10 +102,10 @@ def _plan(digests: Sequence[str], timed: Sequence[str], seed: int) -> Iterator[_
     """All units in order: the first visit of a batch comes behind its kernels, other kernels come in between."""
     rng = np.random.default_rng(seed)
     whole, others = sorted(set(timed)), rng.permutation(sorted(set(digests) - set(timed)))
-    batches = -(-len(whole) // BATCH)
-    shares = iter(np.array_split(others, max(1, VISITS * batches)))
-    for visit in range(VISITS):
-        for batch in np.array_split(rng.permutation(whole), batches) if batches else ():
+    batches = [-(-len(whole) // size) for size in (FIRST_BATCH, *(VISITS - 1) * [BATCH])]
+    shares = iter(np.array_split(others, max(1, sum(batches))))
+    for visit, count in enumerate(batches):
+        for batch in np.array_split(rng.permutation(whole), count) if count else ():
             if visit == 0:
                 yield from (_Step((str(d),)) for d in batch)
             yield _Step(tuple(str(d) for d in batch), visit)
