@@ -17,7 +17,19 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("devices", "profilers", "predictors", "hwnas")
 PLUGINS = ("devices.runtimes", "hwnas.accuracy", "hwnas.searchers", "hwnas.spaces", "hwnas.tasks")
 LONGEST_ROOM = 300
-HEAVY = ("PIL", "jinja2", "onnx", "onnxruntime", "openvino", "pandas", "plotly", "sklearn", "tensorrt", "torch", "xgboost")
+HEAVY = (
+    "PIL",
+    "jinja2",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "pandas",
+    "plotly",
+    "sklearn",
+    "tensorrt",
+    "torch",
+    "xgboost",
+)
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
