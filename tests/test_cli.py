@@ -116,7 +116,7 @@ def test_a_run_and_what_can_be_done_with_it(small_run: Path, small_config: Path)
     assert made["within_budget"]
     assert made["certificate"]["files"]["model.onnx"]["sha256"]
     assert Path(made["report"]).exists()
-    assert answer("report", small_run) == {"report": made["report"]}
+    assert answer("report", small_run) == {"report": made["report"], "pictures": []}
     (line,) = answer("compare", small_run)["runs"]
     assert line["within_budget"]
     assert line["evaluated"] == 24
