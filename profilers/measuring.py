@@ -13,7 +13,7 @@ from profilers import sentinels
 from profilers.errors import MeasurementError
 from profilers.timing import DISTURBED, ROUNDS, Deadline, measure
 
-_BLOCKS = 240  # in all, at least: a machine's clock changes within seconds, so a measurement has to last for some
+_BLOCKS = 120  # in all, at least: a machine's clock changes within seconds, so a measurement has to last for some
 
 
 @dataclass(frozen=True)
