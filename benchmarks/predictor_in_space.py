@@ -10,7 +10,6 @@ baselines learn from the same profile. ``--keep FOLDER`` keeps the profile and t
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
@@ -27,7 +26,7 @@ from sklearn.linear_model import RidgeCV
 
 import devices
 import hwnas.profiles
-import hwnas.spaces
+from benchmarks import space_options
 from devices import Kernel, Lowering, Profile, Timing
 from devices.profile import load as load_profile
 from hwnas.costs import compile_costs
@@ -111,18 +110,13 @@ def campaign(path: Path, measure: Callable[[], list[Timing]]) -> list[Timing]:
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="onnxruntime:threads=1")
-    parser.add_argument("--space", default="mobile")
-    parser.add_argument("--shape", default="1x28x28")
-    parser.add_argument("--classes", type=int, default=10)
+    parser = space_options.parser(__doc__)
     parser.add_argument("--networks", type=int, default=200)
     parser.add_argument("--profile-seconds", type=float, default=120)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
-    channels, height, width = (int(n) for n in options.shape.split("x"))
-    space = hwnas.spaces.open(options.space, (channels, height, width), options.classes)
+    space = space_options.opened(options)
 
     with tempfile.TemporaryDirectory() as temporary, devices.open(options.device) as device:
         folder = options.keep or Path(temporary)

@@ -8,7 +8,6 @@ Without a profile one of 20 s is made for the purpose: speed does not depend on 
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 
 import devices
 import hwnas.profiles
-import hwnas.spaces
+from benchmarks import space_options
 from hwnas.accuracy_predictor import AccuracyPredictor
 from hwnas.costs import compile_costs
 from predictors import load_or_fit
@@ -25,16 +24,11 @@ from predictors import load_or_fit
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="onnxruntime:threads=1")
-    parser.add_argument("--space", default="mobile")
-    parser.add_argument("--shape", default="1x28x28")
-    parser.add_argument("--classes", type=int, default=10)
+    parser = space_options.parser(__doc__)
     parser.add_argument("--networks", type=int, default=1_000_000)
     parser.add_argument("--profile", type=Path)
     options = parser.parse_args()
-    channels, height, width = (int(n) for n in options.shape.split("x"))
-    space = hwnas.spaces.open(options.space, (channels, height, width), options.classes)
+    space = space_options.opened(options)
     with tempfile.TemporaryDirectory() as temporary, devices.open(options.device) as device:
         path = options.profile or Path(temporary, "space.profile.jsonl")
         if options.profile is None:

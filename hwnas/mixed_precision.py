@@ -23,7 +23,7 @@ from hwnas.bias_correction import correct_biases
 from hwnas.calibration import METHODS, Method
 from hwnas.paired import Drop
 from hwnas.quantize import Quantizer
-from hwnas.sensitivity import Clock, Judge, Sensitivity, sensitivities
+from hwnas.sensitivity import Judge, Sensitivity, Timer, sensitivities
 
 if TYPE_CHECKING:
     import onnx
@@ -147,10 +147,10 @@ def mix(
     judge = Judge(onnx.load(source), validation, labels, subset)
     calibrated = _calibrated(quantizer, judge, calibration)
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
-        clock = Clock(device, Path(folder), profile, seed, on_event)
-        original, whole = devices.load_onnx(source), clock.graph(quantizer.int8(calibrated.method))
-        float_ms, whole_ms = clock.learn(original, whole)
-        sensitivity = sensitivities(quantizer, calibrated.method, judge, clock, whole, on_event)
+        timer = Timer(device, Path(folder), profile, seed, on_event)
+        original, whole = devices.load_onnx(source), timer.graph(quantizer.int8(calibrated.method))
+        float_ms, whole_ms = timer.learn(original, whole)
+        sensitivity = sensitivities(quantizer, calibrated.method, judge, timer, whole, on_event)
         models: list[onnx.ModelProto] = []
         candidates: list[Candidate] = []
         first, further = plans(sensitivity, float_ms, whole_ms)
@@ -165,7 +165,7 @@ def mix(
             candidates.append(Candidate(plan, judge.drop(model), predicted_ms, np.nan))
         measured = [whole_ms]
         if len(models) > 1:
-            float_ms, *measured = clock.p50_ms([original, *map(clock.graph, models)], _MEASURING_S)
+            float_ms, *measured = timer.p50_ms([original, *map(timer.graph, models)], _MEASURING_S)
     candidates = [replace(c, p50_ms=ms) for c, ms in zip(candidates, measured, strict=True)]
     chosen = choose(candidates, float_ms, max_accuracy_drop)
     sentence = verdict(candidates[chosen], float_ms, max_accuracy_drop)

@@ -78,7 +78,7 @@ class Judge:
 
 
 @final
-class Clock:
+class Timer:
     """Measures networks, and predicts them from their kernels.
 
     With its profiler on, a runtime adds the same to every kernel; how much, two networks tell that are measured without.
@@ -128,7 +128,7 @@ class Clock:
 
 
 def sensitivities(
-    quantizer: Quantizer, method: Method, judge: Judge, clock: Clock, whole: Graph, on_event: OnEvent
+    quantizer: Quantizer, method: Method, judge: Judge, timer: Timer, whole: Graph, on_event: OnEvent
 ) -> tuple[Sensitivity, ...]:
     """Of every layer that INT8 is in."""
     accuracy, divergence = judge.on_subset(quantizer.int8(method))
@@ -136,9 +136,9 @@ def sensitivities(
     for done, layer in enumerate(quantizer.layers, start=1):
         model = quantizer.int8(method, [layer])
         found.append(judge.on_subset(model))
-        graphs.append(clock.graph(model))
+        graphs.append(timer.graph(model))
         on_event(Progress("sensitivity", done, len(quantizer.layers)))
-    whole_ms, *without_ms = clock.predicted_ms(graphs)
+    whole_ms, *without_ms = timer.predicted_ms(graphs)
     return tuple(
         Sensitivity(layer, float_accuracy - accuracy, divergence - float_divergence, ms - whole_ms)
         for layer, (float_accuracy, float_divergence), ms in zip(quantizer.layers, found, without_ms, strict=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +163,49 @@ def report_data() -> ReportData:
         config='seed = 0\n\n[device]\nspec = "onnxruntime:threads=1"\n',
         notes=("The machine was busy during one round; it was measured again.",),
     )  # fmt: skip
+
+
+@pytest.fixture
+def report_with(report_data: ReportData) -> Callable[[str], ReportData]:
+    """The same report with a text in every place that takes text from outside."""
+
+    def made(said: str) -> ReportData:
+        assert report_data.effects is not None
+        assert report_data.mistakes is not None
+        assert report_data.comparison is not None
+        return replace(
+            report_data,
+            title=said,
+            task=said,
+            choices={said: said},
+            checks=(*report_data.checks[:5], Check(said, 0.2, 0.21, "validation"), Check(said, 0.3, 0.3, "exported")),
+            kernels=tuple(replace(k, kind=said, nodes=(said,), bound=said) for k in report_data.kernels),
+            places=tuple(replace(place, name=said, stage=said) for place in report_data.places),
+            effects=replace(
+                report_data.effects,
+                effects=tuple(replace(e, gene=said, option=said) for e in report_data.effects.effects),
+            ),
+            mistakes=replace(report_data.mistakes, classes=(said,) * 10),
+            comparison=replace(
+                report_data.comparison,
+                task=said,
+                networks=tuple(replace(n, name=said) for n in report_data.comparison.networks),
+            ),
+            quantized={
+                "verdict": said,
+                "sensitivity": [{"layer": said, "accuracy_lost": 0.0, "time_gained_ms": None}],
+            },
+            config=said,
+            notes=(said,),
+            certificate={
+                **(report_data.certificate or {}),
+                "deploy_reason": said,
+                "notes": [said],
+                "created": said,
+            },
+        )
+
+    return made
 
 
 SMALL_RUN = """

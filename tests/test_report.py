@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -156,44 +157,8 @@ def test_agreement_is_counted_on_held_out_networks_only() -> None:
     assert report_text.agreement_figures(checks[-1:]) == {}
 
 
-def test_what_comes_from_outside_is_escaped(report_data: ReportData) -> None:
-    hostile = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
-    assert report_data.effects is not None
-    assert report_data.mistakes is not None
-    assert report_data.comparison is not None
-    data = dataclasses.replace(
-        report_data,
-        title=hostile,
-        task=hostile,
-        choices={hostile: hostile},
-        checks=(Check(hostile, 1.0, 1.1, "validation"), Check(hostile, 1.0, 1.0, "exported")),
-        kernels=tuple(
-            dataclasses.replace(k, kind=hostile, nodes=(hostile,), bound=hostile) for k in report_data.kernels
-        ),
-        places=tuple(dataclasses.replace(place, name=hostile, stage=hostile) for place in report_data.places),
-        effects=dataclasses.replace(
-            report_data.effects,
-            effects=tuple(dataclasses.replace(e, gene=hostile, option=hostile) for e in report_data.effects.effects),
-        ),
-        mistakes=dataclasses.replace(report_data.mistakes, classes=(hostile,) * 10),
-        comparison=dataclasses.replace(
-            report_data.comparison,
-            task=hostile,
-            networks=tuple(dataclasses.replace(n, name=hostile) for n in report_data.comparison.networks),
-        ),
-        quantized={
-            "verdict": hostile,
-            "sensitivity": [{"layer": hostile, "accuracy_lost": 0.0, "time_gained_ms": None}],
-        },
-        config=hostile,
-        notes=(hostile,),
-        certificate={
-            **(report_data.certificate or {}),
-            "deploy_reason": hostile,
-            "notes": [hostile],
-            "created": hostile,
-        },
-    )
+def test_what_comes_from_outside_is_escaped(report_with: Callable[[str], ReportData]) -> None:
+    data = report_with("</script><script>alert(1)</script><img src=x onerror=alert(2)>")
     page = render(data)
     assert "<script>alert" not in page
     assert "<img src=x" not in page

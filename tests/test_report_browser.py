@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
-from hwnas.report import Check, ReportData, render
+from hwnas.report import ReportData, render
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver")
@@ -108,47 +107,14 @@ def test_figures_follow_the_colour_scheme(browser: webdriver.Chrome, report_data
     WebDriverWait(browser, 20).until(lambda b: b.execute_script(colour) != light)
 
 
-def test_injected_text_is_inert(browser: webdriver.Chrome, report_data: ReportData, tmp_path: Path) -> None:
+def test_injected_text_is_inert(
+    browser: webdriver.Chrome, report_with: Callable[[str], ReportData], tmp_path: Path
+) -> None:
     hostile = (
         "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=2'>"
         '<a href="javascript:window.hacked=3">x</a>{{7*7}}%{x}'
     )
-    assert report_data.effects is not None
-    assert report_data.mistakes is not None
-    assert report_data.comparison is not None
-    data = dataclasses.replace(
-        report_data,
-        title=hostile,
-        task=hostile,
-        choices={hostile: hostile},
-        checks=(*report_data.checks[:5], Check(hostile, 0.2, 0.21, "validation"), Check(hostile, 0.3, 0.3, "exported")),
-        kernels=tuple(
-            dataclasses.replace(k, kind=hostile, nodes=(hostile,), bound=hostile) for k in report_data.kernels
-        ),
-        places=tuple(dataclasses.replace(place, name=hostile, stage=hostile) for place in report_data.places),
-        effects=dataclasses.replace(
-            report_data.effects,
-            effects=tuple(dataclasses.replace(e, gene=hostile, option=hostile) for e in report_data.effects.effects),
-        ),
-        mistakes=dataclasses.replace(report_data.mistakes, classes=(hostile,) * 10),
-        comparison=dataclasses.replace(
-            report_data.comparison,
-            task=hostile,
-            networks=tuple(dataclasses.replace(n, name=hostile) for n in report_data.comparison.networks),
-        ),
-        quantized={
-            "verdict": hostile,
-            "sensitivity": [{"layer": hostile, "accuracy_lost": 0.0, "time_gained_ms": None}],
-        },
-        certificate={
-            **(report_data.certificate or {}),
-            "deploy_reason": hostile,
-            "notes": [hostile],
-            "created": hostile,
-        },
-        config=hostile,
-        notes=(hostile,),
-    )
+    data = report_with(hostile)
     open_page(browser, render(data), tmp_path, width=1280)
     assert all(browser.execute_script(MARKS).values())
     browser.execute_script("Plotly.Fx.hover('kernel-costs', [{curveNumber: 0, pointNumber: 0}])")
