@@ -112,7 +112,7 @@ def main() -> None:
     """Run it."""
     parser = space_options.parser(__doc__)
     parser.add_argument("--networks", type=int, default=200)
-    parser.add_argument("--profile-seconds", type=float, default=120)
+    parser.add_argument("--profile-seconds", type=float, default=110)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
