@@ -17,6 +17,7 @@ from devices.process import local_command
 from devices.profile import Lowering, Profile, Timing
 from devices.remote import WorkerDevice
 from devices.spec import canonical, resolve, split
+from devices.versions import versions
 
 __all__ = [
     "Device",
@@ -53,7 +54,7 @@ def describe() -> list[DeviceStatus]:
         runtime = plugins.load(runtimes, name, kind="device")
         spec = canonical(name, resolve(name, runtime.settings, {}))
         settings = {setting.name: setting.help for setting in runtime.settings}
-        found.append(DeviceStatus(name, spec, runtime.unavailable(), settings))
+        found.append(DeviceStatus(name, spec, runtime.unavailable(), settings, versions(runtime.packages)))
     return found
 
 

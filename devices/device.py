@@ -87,12 +87,14 @@ class DeviceStatus:
         spec: its specification with default settings.
         unavailable: why it cannot run here, and after a colon what to install; empty if it can.
         settings: what can be set, with a word on each.
+        versions: of what is installed of the runtime's packages.
     """
 
     name: str
     spec: str
     unavailable: str
     settings: Mapping[str, str]
+    versions: Mapping[str, str]
 
 
 class Session(Protocol):

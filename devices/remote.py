@@ -31,10 +31,12 @@ class RuntimeHost(Protocol):
     """A runtime's half in the host: it prepares models and reads the runtime's own files.
 
     Attributes:
+        packages: what pip installs for it, beside numpy.
         settings: what the user can set.
         fixed: what else decides times and is always the same; part of the fingerprint.
     """
 
+    packages: Sequence[str]
     settings: Sequence[Setting]
     fixed: Mapping[str, Any]
 

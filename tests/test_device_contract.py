@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pkgutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +123,21 @@ def test_no_runtime_escapes_these_tests() -> None:
     files = {m.name for m in pkgutil.iter_modules(runtimes.__path__) if not m.name.startswith("_")}
     assert files == set(devices.names()) == set(STATUS)
     assert files >= MUST_RUN
+
+
+@pytest.mark.parametrize("name", devices.names())
+def test_a_worker_imports_the_standard_library_and_numpy_only(name: str) -> None:
+    """Whether the runtime is there is asked without importing it: a worker far away has nothing else."""
+    code = f"import sys, devices.runtimes.{name} as r; r.PLUGIN.unavailable(); r.PLUGIN.packages; print(*sys.modules)"
+    root = Path(devices.__file__).parent.parent
+    asked = subprocess.run(
+        [sys.executable, "-S", "-P", "-c", f"import sys; sys.path[:0] = {[str(root), *sys.path]}; {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules = {module.partition(".")[0] for module in asked.stdout.split()}
+    assert modules - sys.stdlib_module_names <= {"__main__", "devices", "numpy"}
 
 
 def test_the_fingerprint_spells_everything_out(device: WorkerDevice) -> None:

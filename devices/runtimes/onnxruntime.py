@@ -36,6 +36,7 @@ _ROOM_HINT = "Free some space there, or name another folder in TMPDIR, and repea
 class OnnxRuntime:
     """Both halves of the runtime: the methods on top run in the worker, those below in the host."""
 
+    packages = ("onnxruntime",)
     settings = (Setting("threads", 1, count, "threads that one operator may use"),)
     fixed: Mapping[str, Any] = {"optimization": "all", "execution": "sequential", "spinning": "stopped when idle"}
 
