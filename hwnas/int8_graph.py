@@ -28,6 +28,10 @@ _CHANNELWISE = frozenset(
 )
 
 
+def unchanged(*_: object) -> None:
+    """What a runtime needs that takes networks as they are."""
+
+
 def align_depthwise(model: onnx.ModelProto) -> None:
     """Widen depthwise convolutions to a multiple of :data:`LANES` channels, in place, with channels that nothing reads.
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import devices
 from hwnas.accuracy import SharedWeights
 from hwnas.accuracy._ranking import calibration_images, ranking_split, remembered
+from hwnas.int8_flavours import CPU, Flavour
 from hwnas.onnx_inference import logits
 from hwnas.quantize import Quantizer, like_int8
 from hwnas.space import Genotypes, SearchSpace
@@ -35,10 +36,10 @@ CALIBRATION_IMAGES = 64
 class Int8Space(SearchSpace):
     """A space whose graphs are those of its networks' INT8 files, with made-up weights and ranges; the rest is the space's."""
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, flavour: Flavour = CPU) -> None:
         self.genes, self.places = space.genes, space.places
         self.input_shape, self.classes = space.input_shape, space.classes
-        self._space = space
+        self._space, self._flavour = space, flavour
         self._graphs: dict[bytes, Graph] = {}
 
     def graph(self, genotype: NDArray[np.int64]) -> Graph:
@@ -46,7 +47,7 @@ class Int8Space(SearchSpace):
         key = np.asarray(genotype, np.int64).tobytes()
         if key not in self._graphs:
             source = self._space.graph(genotype)
-            model = like_int8(source.to_onnx())
+            model = like_int8(source.to_onnx(), self._flavour)
             with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
                 path = Path(folder, "int8.onnx")
                 path.write_bytes(model.SerializeToString())
@@ -93,13 +94,22 @@ class Int8Accuracy:
         task: its training images calibrate, its validation images judge.
         validation_images: how many of them.
         seed: draws the images.
+        flavour: of the INT8 files.
     """
 
     source = "supernet, INT8"
 
     def __init__(
-        self, model: SharedWeights, space: SearchSpace, task: Task, *, validation_images: int, seed: int
+        self,
+        model: SharedWeights,
+        space: SearchSpace,
+        task: Task,
+        *,
+        validation_images: int,
+        seed: int,
+        flavour: Flavour = CPU,
     ) -> None:
+        self._flavour = flavour
         self._model, self._space, self._task = model, space, task
         self._calibration = calibration_images(task, CALIBRATION_IMAGES, seed)
         self._validation = ranking_split(task, validation_images, seed)
@@ -115,6 +125,6 @@ class Int8Accuracy:
         with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
             path = Path(folder, "model.onnx")
             path.write_bytes(model.SerializeToString())
-            int8 = Quantizer(path, normalize(self._calibration, self._task, size)).int8()
+            int8 = Quantizer(path, normalize(self._calibration, self._task, size), self._flavour).int8()
         found = logits(int8, normalize(self._validation.images, self._task, size))
         return float((found.argmax(1) == self._validation.labels).mean())

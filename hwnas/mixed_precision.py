@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import devices
 from devices.events import OnEvent, ignore
+from hwnas import int8_flavours
 from hwnas.bias_correction import correct_biases
 from hwnas.calibration import METHODS, Method
 from hwnas.paired import Drop
@@ -130,7 +131,7 @@ def mix(
         calibration: ``(n, C, H, W)`` normalised training images.
         validation: ``(v, C, H, W)`` normalised validation images.
         labels: ``(v,)`` their classes.
-        device: measures, and says what kernels it makes of a network.
+        device: measures, and says what kernels it makes of a network; decides the flavour.
         max_accuracy_drop: as a fraction of the validation images.
         profile: of the device; its sentinels tell whether the machine is as it was.
         seed: draws the subset, and orders the measurements.
@@ -142,7 +143,7 @@ def mix(
     """
     import onnx
 
-    quantizer = Quantizer(source, calibration)
+    quantizer = Quantizer(source, calibration, int8_flavours.of(device.info.spec))
     subset = np.random.default_rng(seed).permutation(len(labels))[:SUBSET]
     judge = Judge(onnx.load(source), validation, labels, subset)
     calibrated = _calibrated(quantizer, judge, calibration)

@@ -1,11 +1,6 @@
-"""INT8 by static quantisation, as a Q/DQ model in the flavour that ONNX Runtime runs fast on CPUs.
+"""INT8 by static quantisation, as a Q/DQ model in the flavour of the runtime that is to run it (:mod:`hwnas.int8_flavours`).
 
-Activations are uint8 and asymmetric, so that Relu is a bound of the quantised range and costs nothing; weights are int8 per
-output channel, biases int32. The network is rewritten for the integer kernels (:mod:`hwnas.int8_graph`). Measured beside the
-alternatives on networks of ``hwnas/spaces/mobile.py``:
-
-- The first convolution stays float: with one or three input channels it gains nothing from INT8.
-- The logits stay float: eight bits of them would make ties.
+Weights are int8 per output channel; how activations and biases are quantised, and what stays float, is the flavour's.
 """
 
 from __future__ import annotations
@@ -19,10 +14,10 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas import int8_graph
 from hwnas.atomic import write_bytes
 from hwnas.calibration import Method, quiet, ranges
 from hwnas.errors import ExportError
+from hwnas.int8_flavours import CPU, Flavour
 
 if TYPE_CHECKING:
     import onnx
@@ -31,19 +26,25 @@ if TYPE_CHECKING:
 _MADE_UP = 4.0  # ends of made-up ranges; kernels do not depend on them
 
 
-def quantize(source: str | os.PathLike[str], target: str | os.PathLike[str], calibration: NDArray[np.float32]) -> None:
+def quantize(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    calibration: NDArray[np.float32],
+    flavour: Flavour = CPU,
+) -> None:
     """Write the INT8 model of the float32 ONNX file ``source`` to ``target``, calibrated by the smallest and largest values.
 
     Args:
         source: a network with one input of batch 1.
         target: appears whole or not at all.
         calibration: ``(n, C, H, W)`` normalised training images.
+        flavour: of the runtime that it is for.
 
     Raises:
         ValueError: the calibration images do not fit the network's input, or there are none, or not all are finite.
         ExportError: the network cannot be quantised.
     """
-    write_bytes(target, Quantizer(source, calibration).int8().SerializeToString())
+    write_bytes(target, Quantizer(source, calibration, flavour).int8().SerializeToString())
 
 
 @final
@@ -51,14 +52,16 @@ class Quantizer:
     """A float32 network that can be had in INT8, whole or but for some of its layers.
 
     Args:
-        source, calibration: see :func:`quantize`, with the errors that it raises.
+        source, calibration, flavour: see :func:`quantize`, with the errors that it raises.
 
     Attributes:
         model: the network, ready for integer kernels but still float32.
         layers: what may be INT8 and can stay float, by name: the nodes that are named ``LAYER/…``; in the order of execution.
     """
 
-    def __init__(self, source: str | os.PathLike[str], calibration: NDArray[np.float32]) -> None:
+    def __init__(
+        self, source: str | os.PathLike[str], calibration: NDArray[np.float32], flavour: Flavour = CPU
+    ) -> None:
         import onnx
 
         try:
@@ -71,28 +74,28 @@ class Quantizer:
                 f"calibration images must be finite, at least one, and of shape {('n', *shape[1:])}, "
                 f"got {calibration.shape}"
             )
-        int8_graph.align_depthwise(self.model)
-        self._source, self._calibration = source, calibration
-        self._first = _first_convolutions(self.model)
-        weighted = [n for n in self.model.graph.node if n.op_type in ("Conv", "Gemm") and n.name not in self._first]
+        flavour.align(self.model)
+        self._source, self._calibration, self._flavour = source, calibration, flavour
+        self._float = flavour.always_float(self.model)
+        weighted = [n for n in self.model.graph.node if n.op_type in ("Conv", "Gemm") and n.name not in self._float]
         self.layers = tuple(dict.fromkeys(_layer(node) for node in weighted))
         self._ranges: dict[Method, TensorsData] = {}
 
     def int8(self, method: Method = "minmax", float_layers: Collection[str] = ()) -> onnx.ModelProto:
-        """The INT8 model; the first convolution stays float whatever ``float_layers`` says.
+        """The INT8 model; what its flavour leaves in float stays so whatever ``float_layers`` says.
 
         Raises:
             ExportError: the network cannot be quantised.
         """
         import onnx
 
-        float_nodes = self._first | {n.name for n in self.model.graph.node if _layer(n) in float_layers}
+        float_nodes = self._float | {n.name for n in self.model.graph.node if _layer(n) in float_layers}
         try:
             if method not in self._ranges:
                 everything = _copy(self.model)
-                int8_graph.split_hardswish(everything, self._first)
+                self._flavour.split(everything, self._float)
                 self._ranges[method] = ranges(everything, self._calibration, method)
-            quantized = _quantized(_copy(self.model), self._ranges[method], float_nodes)
+            quantized = _quantized(_copy(self.model), self._ranges[method], float_nodes, self._flavour)
             onnx.checker.check_model(quantized, full_check=True)
         except Exception as error:
             raise ExportError(
@@ -102,29 +105,31 @@ class Quantizer:
         return quantized
 
 
-def like_int8(model: onnx.ModelProto) -> onnx.ModelProto:
+def like_int8(model: onnx.ModelProto, flavour: Flavour = CPU) -> onnx.ModelProto:
     """An INT8 model of the same kernels as ``model`` will have, without calibration: every range is made up."""
     from onnxruntime import quantization
 
     model = _copy(model)
-    int8_graph.align_depthwise(model)
-    float_nodes = _first_convolutions(model)
+    flavour.align(model)
+    float_nodes = flavour.always_float(model)
     split = _copy(model)
-    int8_graph.split_hardswish(split, float_nodes)
+    flavour.split(split, float_nodes)
     low, high = np.float32(-_MADE_UP), np.float32(_MADE_UP)
     found = {_input(model)[0]: (low, high)}
     for node in split.graph.node:  # Relu disappears into a range that ends at zero
         found |= dict.fromkeys(node.output, (np.float32(0), high) if node.op_type == "Relu" else (low, high))
     made_up = quantization.TensorsData(quantization.CalibrationMethod.MinMax, found)
-    return _quantized(model, made_up, float_nodes)
+    return _quantized(model, made_up, float_nodes, flavour)
 
 
-def _quantized(model: onnx.ModelProto, found: TensorsData, float_nodes: Collection[str]) -> onnx.ModelProto:
+def _quantized(
+    model: onnx.ModelProto, found: TensorsData, float_nodes: Collection[str], flavour: Flavour
+) -> onnx.ModelProto:
     """Changes ``model``."""
     import onnx
     from onnxruntime import quantization
 
-    int8_graph.split_hardswish(model, float_nodes)
+    flavour.split(model, float_nodes)
     # Says that shapes are known and constants folded, which they are; the library warns otherwise.
     model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, quiet():
@@ -134,16 +139,19 @@ def _quantized(model: onnx.ModelProto, found: TensorsData, float_nodes: Collecti
             model,
             path,
             quant_format=quantization.QuantFormat.QDQ,
-            activation_type=quantization.QuantType.QUInt8,
+            op_types_to_quantize=flavour.operators,
+            activation_type={"uint8": quantization.QuantType.QUInt8, "int8": quantization.QuantType.QInt8}[
+                flavour.activations
+            ],
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
             calibrate_method=found.calibration_method,
             calibration_cache_path=cache,
             nodes_to_exclude=sorted(float_nodes),
-            extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
+            extra_options=dict(flavour.options),
         )
         quantized = onnx.load(path)
-    int8_graph.saturate(quantized)
+    flavour.finish(quantized)
     del quantized.graph.value_info[:]  # runtimes infer it; it would be a tenth of a small file
     return quantized
 
@@ -153,12 +161,6 @@ def _input(model: onnx.ModelProto) -> tuple[str, tuple[int, ...]]:
     constants = {w.name for w in model.graph.initializer}
     (graph_input,) = [i for i in model.graph.input if i.name not in constants]
     return graph_input.name, tuple(d.dim_value for d in graph_input.type.tensor_type.shape.dim)
-
-
-def _first_convolutions(model: onnx.ModelProto) -> set[str]:
-    """Names of those that read the input."""
-    name, _ = _input(model)
-    return {n.name for n in model.graph.node if n.op_type == "Conv" and name in n.input}
 
 
 def _layer(node: onnx.NodeProto) -> str:

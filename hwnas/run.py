@@ -21,7 +21,7 @@ from devices.errors import ProvenanceMismatch
 from devices.events import Note, OnEvent, ignore
 from devices.journal import Journal
 from devices.versions import versions
-from hwnas import accuracy, finalist, profiles, searchers, spaces, tasks
+from hwnas import accuracy, finalist, int8_flavours, profiles, searchers, spaces, tasks
 from hwnas.accuracy import SharedWeights
 from hwnas.atomic import write_text
 from hwnas.budget import Budget
@@ -133,7 +133,8 @@ def _run_one(config: Config, folder: Path, on_event: OnEvent, *, task: Task | No
         write_text(folder / "config.toml", config.to_toml())
         steps = Steps(journal)
         steps.once("space", lambda: {"genes": [[gene.name, list(gene.options)] for gene in space.genes]})
-        searched = Int8Space(space) if config.search.precision == "int8" else space
+        flavour = int8_flavours.of(config.device.spec)
+        searched = Int8Space(space, flavour) if config.search.precision == "int8" else space
         profile_path = _profiled(config, folder, searched, device, steps, on_event)
         profile = profile_files.load(profile_path)
         predictor = predictors.load_or_fit(profile_path, seed=config.seed)
@@ -150,7 +151,14 @@ def _run_one(config: Config, folder: Path, on_event: OnEvent, *, task: Task | No
         )
         judge = estimate
         if config.search.precision == "int8" and isinstance(estimate, SharedWeights):
-            judge = Int8Accuracy(estimate, space, task, validation_images=ranking.validation_images, seed=config.seed)
+            judge = Int8Accuracy(
+                estimate,
+                space,
+                task,
+                validation_images=ranking.validation_images,
+                seed=config.seed,
+                flavour=flavour,
+            )
         problem = Problem(searched, costs, budget, config.seed)
         winner = finalist.find(problem, judge, device, profile, config.search, journal, on_event)
         genes = space.describe(winner.genotype)
