@@ -94,6 +94,7 @@ class ExecutedKernel:
             or -1 for a network input.
         is_output: whether it writes an output of the network.
         seconds: its own time with the runtime's profiler on, profiler overhead included; None if the runtime gives none.
+        layout: the runtime's own layout in which its results lie in memory; empty if they lie as the graph says.
     """
 
     kernel: Kernel
@@ -101,3 +102,4 @@ class ExecutedKernel:
     reads: tuple[int, ...]
     is_output: bool
     seconds: float | None
+    layout: str = ""

@@ -2,7 +2,8 @@
 
 The file is a :mod:`devices.journal`. Its header has the device's fingerprint; its units are
 
-- ``lowering``: one graph's kernels as executed (each distinct kernel is spelt out once, then named by number) and its memory;
+- ``lowering``: one graph without its weights, its kernels as executed with the nodes in each, and its memory; each distinct
+  kernel, operator and type is spelt out once, then named by number;
 - ``timings``: one batch of graphs (none, at the beginning) that were timed together, with the sentinels that were timed beside
   them. A graph that was visited again at another time, in other company, stands in several;
 - ``failed``: a graph that could not be measured, and why.
@@ -21,12 +22,14 @@ from typing import Any, Self
 
 import numpy as np
 
+from devices._profile_parts import Part, PartsWriter, graph_from_json, kernels_from_json, part_from_json
 from devices.device import DeviceInfo, Memory
 from devices.errors import ProvenanceMismatch
+from devices.graph import Graph
 from devices.journal import Journal, read
-from devices.kernels import ExecutedKernel, Kernel, kernel_from_json
+from devices.kernels import ExecutedKernel
 
-SCHEMA = 2
+SCHEMA = 3
 _PASSES = 20
 
 
@@ -70,12 +73,13 @@ class Lowering:
 
 @dataclass(frozen=True)
 class Profile:
-    """A profile in memory. ``lowerings`` and ``timings`` are keyed by :meth:`devices.Graph.digest`.
+    """A profile in memory. ``lowerings``, ``graphs`` and ``timings`` are keyed by :meth:`devices.Graph.digest`.
 
     A network that was timed several times has the median latency of its visits, each as if the machine had been as fast as at
     its best; its other figures are those of the visit whose ``p50_ms`` is the median.
 
     Attributes:
+        graphs: the networks of the lowerings without their weights.
         noise_floor: relative difference (a fraction) between two interleaved measurements of the same network
             (:attr:`Timing.noise`), median over networks; None before it is known.
         failed: digest to reason for graphs that could not be measured.
@@ -92,6 +96,7 @@ class Profile:
     failed: Mapping[str, str]
     sentinels: Mapping[str, Timing] = field(default_factory=dict)
     drift: float | None = None
+    graphs: Mapping[str, Graph] = field(default_factory=dict)
 
 
 class ProfileWriter:
@@ -107,13 +112,13 @@ class ProfileWriter:
 
     def __init__(self, path: str | os.PathLike[str], info: DeviceInfo, settings: Mapping[str, Any]) -> None:
         self._journal = Journal(path, {"schema": SCHEMA, "device": info.to_json(), "settings": dict(settings)})
-        self._kernel_ids: dict[Kernel, int] = {}
         self.lowered: set[str] = set()
         self.visits: Counter[str] = Counter()
         self.lost: set[str] = set()
+        self._parts = PartsWriter(
+            part_from_json(value) for unit in self._journal.units for value in unit.get("new", ())
+        )
         for unit in self._journal.units:
-            for value in unit.get("new", ()):
-                self._kernel_ids[kernel_from_json(value)] = len(self._kernel_ids)
             match unit["unit"]:
                 case "lowering":
                     self.lowered.add(unit["graph"])
@@ -127,21 +132,17 @@ class ProfileWriter:
         """Everything in the file so far."""
         return _profile(self._journal.header, self._journal.units)
 
-    def lowering(self, digest: str, lowering: Lowering, sentinels_ms: Mapping[str, float]) -> None:
+    def lowering(self, graph: Graph, lowering: Lowering, sentinels_ms: Mapping[str, float]) -> None:
         """Record one network's kernels with the seconds as measured, and what sentinels took just then, by digest."""
-        new: list[Any] = []
-        rows = []
-        for k in lowering.kernels:
-            if k.kernel not in self._kernel_ids:
-                self._kernel_ids[k.kernel] = len(self._kernel_ids)
-                new.append(k.kernel.to_json())
-            rows.append([self._kernel_ids[k.kernel], list(k.nodes), list(k.reads), int(k.is_output), k.seconds])
+        digest = graph.digest()
+        kernels, source = self._parts.kernels(lowering.kernels, graph), self._parts.graph(graph)
         self._journal.append(
             {
                 "unit": "lowering",
                 "graph": digest,
-                "new": new,
-                "kernels": rows,
+                "new": self._parts.take_new(),
+                "source": source,
+                "kernels": kernels,
                 "memory": asdict(lowering.memory),
                 "sentinels_ms": dict(sentinels_ms),
             }
@@ -191,7 +192,8 @@ def load(path: str | os.PathLike[str]) -> Profile:
 
 
 def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
-    kernels: list[Kernel] = []
+    parts: list[Part] = []
+    graphs: dict[str, Graph] = {}
     lowerings: dict[str, tuple[Lowering, dict[str, float]]] = {}
     timings: dict[str, list[Timing]] = {}
     sentinels: dict[str, list[Timing]] = {}
@@ -200,11 +202,9 @@ def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
     for unit in units:
         match unit["unit"]:
             case "lowering":
-                kernels += [kernel_from_json(v) for v in unit["new"]]
-                rows = tuple(
-                    ExecutedKernel(kernels[i], tuple(nodes), tuple(reads), bool(out), seconds)
-                    for i, nodes, reads, out, seconds in unit["kernels"]
-                )
+                parts += [part_from_json(v) for v in unit["new"]]
+                graph = graphs[unit["graph"]] = graph_from_json(unit["source"], parts)
+                rows = kernels_from_json(unit["kernels"], parts, graph)
                 lowerings[unit["graph"]] = Lowering(rows, Memory(**unit["memory"])), unit["sentinels_ms"]
             case "timings":
                 visits.append({})
@@ -227,6 +227,7 @@ def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
         failed=failed,
         sentinels={d: _typical(ts, latency_ms[d]) for d, ts in sentinels.items()},
         drift=median(max(ms) / min(ms) - 1 for ms in lows) if lows else None,
+        graphs=graphs,
     )
 
 

@@ -148,7 +148,9 @@ class _Work:
         else:
             after = self._glance_ms = self._glance()
             around = np.sqrt(before * after)
-            self._writer.lowering(digest, lowering, dict(zip(self._sentinels, around.tolist(), strict=False)))
+            self._writer.lowering(
+                self._graphs[digest], lowering, dict(zip(self._sentinels, around.tolist(), strict=False))
+            )
 
     def time(self, digests: Sequence[str], visit: int) -> None:
         """Record one visit of a batch. If it fails, its halves are tried until the network to blame is alone."""

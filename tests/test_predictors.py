@@ -117,7 +117,7 @@ def made_up(n: int, seed: int) -> list[tuple[Graph, Lowering, Timing]]:
 def write(path: Path, found: list[tuple[Graph, Lowering, Timing]]) -> Path:
     with ProfileWriter(path, INFO, {}) as writer:
         for graph, lowering, _ in found:
-            writer.lowering(graph.digest(), lowering, {})
+            writer.lowering(graph, lowering, {})
         writer.timings({graph.digest(): timing for graph, _, timing in found}, {})
     return path
 
@@ -311,7 +311,7 @@ def test_a_predictor_of_another_state_of_the_profile_is_refused_and_learnt_again
     first = load_or_fit(path).calibration_
     with ProfileWriter(path, INFO, {}) as writer:
         for graph, lowering, timing in made_up(8, seed=5):
-            writer.lowering(graph.digest(), lowering, {})
+            writer.lowering(graph, lowering, {})
             writer.timings({graph.digest(): timing}, {})
     with pytest.raises(NotFitted, match="profile_sha256"):
         LatencyPredictor.load(predictor_path(path), path)

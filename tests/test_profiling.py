@@ -17,7 +17,7 @@ from textwrap import dedent
 import pytest
 
 import devices
-from devices import Device, DeviceInfo, Graph, Node, Profile, TensorType
+from devices import Device, DeviceInfo, Graph, Lowering, Memory, Node, Profile, TensorType
 from devices.errors import ProvenanceMismatch
 from devices.events import Note, Progress
 from devices.journal import Journal, read
@@ -98,11 +98,20 @@ class TestProfile:
         medium = sentinels.graphs()[1]
         (timing,) = measure_graphs(device, [medium])
         with ProfileWriter(path, device.info, {}) as writer:
-            writer.lowering("a", lowering, {medium.digest(): 2 * timing.latency_ms})
+            writer.lowering(small(0), lowering, {medium.digest(): 2 * timing.latency_ms})
             writer.timings({}, {medium.digest(): timing})
-        found = load(path).lowerings["a"]
+        found = load(path).lowerings[small(0).digest()]
         assert found.slowness == pytest.approx(2)
         assert [k.seconds for k in found.kernels] == [pytest.approx((k.seconds or 0) / 2) for k in lowering.kernels]
+
+    def test_keeps_the_networks_without_their_weights(self, finished: tuple[Path, Profile]) -> None:
+        _, found = finished
+        assert set(found.graphs) == set(found.lowerings)
+        for digest, graph in found.graphs.items():
+            names = [node.name for node in graph.nodes]
+            assert graph.digest() == digest
+            assert all(value is None or value.size <= 64 for value in graph.constants.values())
+            assert {n for k in found.lowerings[digest].kernels for n in k.nodes} <= set(names)
 
     def test_timed_networks_are_visited_again_with_other_work_between(self, finished: tuple[Path, Profile]) -> None:
         kinds = [u["unit"] for u in units(finished[0])]
@@ -153,7 +162,7 @@ def test_a_profile_in_another_form_is_refused(finished: tuple[Path, Profile], tm
     old = tmp_path / "old"
     with Journal(old, {**header, "schema": 1}):
         pass
-    with pytest.raises(ProvenanceMismatch, match="schema: found 1, wanted 2"):
+    with pytest.raises(ProvenanceMismatch, match="schema: found 1, wanted 3"):
         load(old)
 
 
@@ -231,7 +240,7 @@ class TestFailuresInABatch:
         """A network whose kernels are in the file, but which cannot be loaded now, costs itself and not its batch."""
         path, graphs = tmp_path / "p", [small(i) for i in range(4)]
         with ProfileWriter(path, device.info, {"seed": 0}) as writer:
-            writer.lowering(refused().digest(), device.lower(graphs[0]), {})
+            writer.lowering(refused(), Lowering((), Memory(0, 0, "runtime")), {})
         found = profile(device, graphs, timed=[*graphs, refused()], path=path)
         assert set(found.timings) == {g.digest() for g in graphs}
         assert list(found.failed) == [refused().digest()]

@@ -7,7 +7,7 @@ graph leaves those tokens in the names of its kernels and their outputs, which a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from devices.runtimes.onnxruntime import MEMORY_RUNS, WARMUP_RUNS
 _DTYPES = {"float": "float32", "double": "float64"}
 _FLOOR_S = 0.5e-6
 _CONTROL_FLOW = ("If", "Loop", "Scan")
+_BLOCKED = "com.microsoft.nchwc"  # domain of the kernels that work on blocks of channels, and name of that layout
 
 
 def tokenised(graph: Graph) -> bytes:
@@ -52,17 +53,20 @@ def executed(graph: Graph, optimised: Blob, trace: Blob) -> list[ExecutedKernel]
     outputs = {value.name for value in lowered.output}
     nodes = map_nodes(graph, lowered).kernels
     maker: dict[str, int] = {}
-    kernels = []
+    kernels: list[ExecutedKernel] = []
     for i, node in enumerate(lowered.node):
         shapes = runs.shapes[i]
+        reads = tuple(maker.get(name, -1) for name in node.input if name and name not in constants)
+        read = {kernels[at].layout if at >= 0 else "" for at in reads}
         operands = _operands(node, constants, shapes[0])
         kernels.append(
             ExecutedKernel(
                 Kernel(_kind(node), operands, shapes[1], tuple(sorted(attributes(node).items()))),
                 nodes[i],
-                tuple(maker.get(name, -1) for name in node.input if name and name not in constants),
+                reads,
                 not outputs.isdisjoint(node.output),
                 runs.seconds[i],
+                _layout(node, read),
             )
         )
         maker |= dict.fromkeys(filter(None, node.output), i)
@@ -165,6 +169,13 @@ def _operands(
 
 def _tensor_type(tensor: onnx.TensorProto) -> TensorType:
     return TensorType(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).name, tuple(tensor.dims))
+
+
+def _layout(node: onnx.NodeProto, read: Set[str]) -> str:
+    """The layout of a kernel's results: what works element by element passes on the layout that it reads."""
+    if node.op_type == "ReorderOutput":
+        return ""
+    return _BLOCKED if node.domain == _BLOCKED or read == {_BLOCKED} else ""
 
 
 def _kind(node: onnx.NodeProto) -> str:
