@@ -13,90 +13,22 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import kendalltau
-from sklearn.linear_model import RidgeCV
 
 import devices
 import hwnas.profiles
 from benchmarks import space_options
-from devices import Kernel, Lowering, Profile, Timing
+from benchmarks.prediction_tables import HEADER, baselines, coverage, memory_row, row
+from devices import Timing
 from devices.profile import load as load_profile
 from hwnas.costs import compile_costs
 from predictors import LatencyPredictor, load_or_fit
-from predictors.features import kernel_table
 from profilers import measure_graphs
-
-Floats = NDArray[np.float64]
-Describe = Callable[[Lowering], list[float]]
-
-
-def baselines(profile: Profile, wanted: Sequence[Lowering]) -> dict[str, Floats]:
-    """Predictions in ms of what needs no predictor; those with coefficients are fitted to the profile's timed networks."""
-    timed = [d for d in profile.timings if d in profile.lowerings]
-    latency = np.array([profile.timings[d].latency_ms for d in timed])
-    times: dict[Kernel, list[float]] = defaultdict(list)
-    for lowering in profile.lowerings.values():
-        for k in lowering.kernels:
-            times[k.kernel].append(k.seconds or 0.0)
-    mean = {kernel: float(np.mean(t)) for kernel, t in times.items()}
-    typical = float(np.mean(list(mean.values())))
-    kinds = sorted({kernel.kind for kernel in mean})
-
-    def macs(lowering: Lowering) -> list[float]:
-        return [1.0, float(kernel_table([k.kernel for k in lowering.kernels]).macs.sum())]
-
-    def counts(lowering: Lowering) -> list[float]:
-        found = Counter(k.kernel.kind for k in lowering.kernels)
-        return [*macs(lowering), *(float(found[kind]) for kind in kinds)]
-
-    def table(lowering: Lowering) -> list[float]:
-        return [1.0, sum(mean.get(k.kernel, typical) for k in lowering.kernels)]
-
-    def fitted(describe: Describe) -> Floats:
-        """Ridge regression of relative errors, its strength by leave-one-out."""
-        rows, ask = (np.array([describe(x) for x in xs]) for xs in ([profile.lowerings[d] for d in timed], wanted))
-        unit = rows.max(axis=0) / latency.mean()
-        ridge = RidgeCV(alphas=np.logspace(-8, 1, 19), fit_intercept=False)
-        ridge.fit(rows / unit / latency[:, None], np.ones(len(rows)))
-        return np.asarray(ask / unit @ ridge.coef_)
-
-    return {
-        "FLOPs, linear": fitted(macs),
-        "ridge on kernel counts and FLOPs": fitted(counts),
-        "lookup table, summed": np.array([table(x)[1] * 1e3 for x in wanted]),
-        "lookup table, calibrated": fitted(table),
-    }
-
-
-def row(name: str, predicted: Floats, measured: Floats) -> str:
-    """One line of the table."""
-    error = predicted / measured - 1
-    within = [float(np.mean(np.abs(error) <= limit)) for limit in (0.05, 0.1)]
-    tau = kendalltau(predicted, measured).statistic
-    return (
-        f"{name:34} {within[0]:7.1%} {within[1]:7.1%} {np.sqrt(np.mean(error**2)):7.2%} {np.median(np.abs(error)):7.2%} "
-        f"{np.abs(error).max():7.1%} {tau:6.3f}"
-    )
-
-
-def coverage(name: str, inside: NDArray[np.bool_], wanted: float) -> str:
-    """One line on an interval."""
-    return f"{name:34} covers {inside.mean():.1%} of {len(inside)} (wanted {wanted:.0%})"
-
-
-def memory_row(name: str, predicted: Floats, measured: Floats) -> str:
-    """One line on memory."""
-    error = np.abs(predicted / measured - 1)
-    tail = np.quantile(error, 0.95)
-    return f"{name:34} median {np.median(error):.2%}, 95 % of networks within {tail:.2%}, worst {error.max():.2%}"
 
 
 def campaign(path: Path, measure: Callable[[], list[Timing]]) -> list[Timing]:
@@ -151,7 +83,7 @@ def main() -> None:
     estimates, costs = predictor.predict_lowerings(lowerings), compiled.costs(np.stack(fresh))
     print(f"\n{len(graphs)} networks, {latency.min():.3f} … {latency.max():.3f} ms; noise within a campaign "
           f"{np.median([t.noise or 0 for visit in visits for t in visit]):.2%} (median)")  # fmt: skip
-    print(f"{'':34} {'±5 %':>7} {'±10 %':>7} {'RMSPE':>7} {'median':>7} {'worst':>7} {'τ':>6}")
+    print(HEADER)
     print(row("measured again", second, first))
     print(row("predictor", estimates.latency_ms, latency))
     drift = float(np.median(latency / estimates.latency_ms))

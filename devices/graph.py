@@ -109,7 +109,7 @@ class Graph:
                 value = made_up_weight(name, tensor)
             if value.shape != tensor.shape:
                 raise ValueError(f"constant {name!r} must have shape {tensor.shape}, got {value.shape}")
-            initializers.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype=tensor.dtype), name))
+            initializers.append(numpy_helper.from_array(np.asarray(value, tensor.dtype, order="C"), name))
         if values:
             raise ValueError(f"unknown constants: {', '.join(sorted(values))}")
 
