@@ -17,6 +17,8 @@ from devices.kernels import Attribute, TensorType
 if TYPE_CHECKING:
     import onnx
 
+    from devices.engine_file import Engine
+
 OPSET = 17
 IR_VERSION = 8
 
@@ -49,6 +51,7 @@ class Graph:
         constants: name to value, or None where only the type is known.
         model: the ONNX model that this is a view of, with shapes pinned; None for a graph made by a space.
         make_module: makes the torch module with the same function, for devices that run torch modules.
+        engine: built of the model, for TensorRT to run instead of building one.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Graph:
     constants: Mapping[str, NDArray[Any] | None]
     model: onnx.ModelProto | None = None
     make_module: Callable[[], Any] | None = None
+    engine: Engine | None = None
 
     def digest(self) -> str:
         """Hex digest of structure, types and attributes; equal graphs run equally fast. Weight values do not count,

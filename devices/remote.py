@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,14 @@ class RuntimeHost(Protocol):
 
     def memory_of(self, files: Sequence[Blob]) -> Memory:
         """From what the worker's ``memory`` returned."""
+
+
+@runtime_checkable
+class MakesModels(Protocol):
+    """A runtime whose half in the worker is given something else than the graph's ONNX model."""
+
+    def model(self, graph: Graph) -> Blob:
+        """What the worker loads."""
 
 
 @final
@@ -181,7 +189,10 @@ class WorkerSession:
         self._ask("load", {"inputs": described, "settings": self._device.settings}, [self._model(), *blobs])
         self._loaded_in = self._device.process.starts
 
-    def _model(self) -> bytes:
+    def _model(self) -> Blob:
+        runtime = self._device.runtime
+        if isinstance(runtime, MakesModels):
+            return runtime.model(self._graph)
         model: bytes = self._graph.to_onnx().SerializeToString()
         return model
 

@@ -27,6 +27,7 @@ HEAVY = (
     "plotly",
     "sklearn",
     "tensorrt",
+    "tensorrt_rtx",
     "torch",
     "xgboost",
 )

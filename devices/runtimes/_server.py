@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,22 @@ class RuntimeWorker(Protocol):
         """Run a model as its memory is best seen; again the runtime's own files about it."""
 
 
+@runtime_checkable
+class OnGpus(Protocol):
+    """A runtime whose hardware is not only the CPU."""
+
+    def gpus(self) -> list[str]:
+        """Names of the GPUs, in order."""
+
+
+@runtime_checkable
+class Builds(Protocol):
+    """A runtime that builds files ahead of time."""
+
+    def build(self, model: Blob, options: Mapping[str, Any]) -> Sequence[Blob]:
+        """Build a serialised ONNX model; the files that come of it."""
+
+
 class Server:
     """Answers a host's requests for one runtime."""
 
@@ -62,7 +78,7 @@ class Server:
             case "run":
                 return self._run(self._loaded[header["session"]], header["n"], header["budget_s"])
             case "hello":
-                return {"versions": self._runtime.versions(), "hardware": hardware()}, ()
+                return {"versions": self._runtime.versions(), "hardware": self._hardware()}, ()
             case "load":
                 inputs = unpack(header["inputs"], blobs[1:])
                 self._loaded[header["session"]] = self._runtime.load(blobs[0], inputs, header["settings"])
@@ -84,7 +100,12 @@ class Server:
                 return {}, self._runtime.memory(blobs[0], unpack(header["inputs"], blobs[1:]), header["settings"])
             case "resident":
                 return self._resident(header, blobs)
+            case "build" if isinstance(self._runtime, Builds):
+                return {}, self._runtime.build(blobs[0], header["options"])
         raise ValueError(f"unknown request {header['ask']!r}")
+
+    def _hardware(self) -> dict[str, Any]:
+        return hardware() | ({"gpus": self._runtime.gpus()} if isinstance(self._runtime, OnGpus) else {})
 
     def _run(self, loaded: Executable, n: int, budget_s: float) -> Answer:
         """Time up to ``n`` executions, fewer if ``budget_s`` is used up before; at least one."""
