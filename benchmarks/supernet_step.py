@@ -21,7 +21,7 @@ from torch import nn
 import hwnas.spaces
 import hwnas.tasks
 from devices.events import Note, Progress
-from hwnas.determinism import accelerator
+from hwnas.accelerator import accelerator
 from hwnas.supernet import drawn, train_supernet
 from hwnas.train_settings import SupernetSettings
 

@@ -12,11 +12,6 @@ import torch
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only if told so before it starts
 
 
-def accelerator() -> torch.device:
-    """Where training runs: on the GPU, if there is one that torch can use."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 @contextmanager
 def reproducible(seed: int) -> Iterator[None]:
     """Deterministic algorithms, torch's generator seeded with ``seed``, one thread per core that this process may use.

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from devices.events import OnEvent, ignore
-from hwnas.determinism import accelerator, reproducible
+from hwnas.accelerator import accelerator, mixed_precision
+from hwnas.determinism import reproducible
 from hwnas.fitting import Backward, fit
 from hwnas.task import Task, normalize
 from hwnas.train_settings import SupernetSettings
@@ -171,13 +172,14 @@ class _Batch:
         size, device = self._space.image_size(genotype), accelerator()
         if size not in self._inputs:
             self._inputs[size] = torch.from_numpy(normalize(self._images, self._task, size)).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with mixed_precision():
             logits: Tensor = supernet(self._inputs[size], genotype)
         return logits.float()
 
 
 def calibrate(module: nn.Module, images: NDArray[np.uint8], task: Task, size: int) -> None:
     """Set every batch norm's statistics to the mean of those of batches of ``images`` (n, C, H, W); leaves evaluation mode."""
+    device = next(module.parameters()).device
     norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -186,7 +188,7 @@ def calibrate(module: nn.Module, images: NDArray[np.uint8], task: Task, size: in
     module.train()
     with reproducible(0), torch.no_grad():
         for batch in np.array_split(images, -(-len(images) // _CALIBRATION_BATCH)):
-            module(torch.from_numpy(normalize(batch, task, size)))
+            module(torch.from_numpy(normalize(batch, task, size)).to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     module.eval()

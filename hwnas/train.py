@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from devices.events import OnEvent, ignore
+from hwnas.accelerator import accelerator, mixed_precision
 from hwnas.accuracy._ranking import calibration_images
 from hwnas.batches import mix
 from hwnas.determinism import reproducible
@@ -71,7 +72,8 @@ def train(
     on_event: OnEvent = ignore,
 ) -> Trained:
     """Train ``module`` in place, from the weights it has, and keep the epoch that validates best: averaged weights, batch norm
-    calibrated, for a running average of statistics is late where weights move fast.
+    calibrated, for a running average of statistics is late where weights move fast. Trains on the GPU, in mixed precision, where
+    there is one; the module comes back to the CPU.
 
     Goes on from ``checkpoint`` if that exists; the result is the same, bit for bit, as without the interruption.
 
@@ -91,16 +93,23 @@ def train(
         ProvenanceMismatch: the checkpoint belongs to another training.
         HwnasError: the checkpoint is damaged or cannot be written.
     """
+    device = accelerator()
+    module.to(device)
+    if teacher is not None:
+        teacher.module.to(device)
+
+    def shown(images: NDArray[np.uint8], size: int) -> Tensor:
+        return torch.from_numpy(normalize(images, task, size)).to(device)
 
     def backward(images: NDArray[np.uint8], labels: NDArray[np.int64], step: int) -> tuple[float, float]:
         images, shares = mix(images, labels, classes=len(task.classes), alpha=settings.mixup, seed=seed, step=step)
-        target, inputs = torch.from_numpy(shares), torch.from_numpy(normalize(images, task, size))
-        logits = module(inputs)
+        target, inputs = torch.from_numpy(shares).to(device), shown(images, size)
+        with mixed_precision():
+            logits = module(inputs).float()
         loss = F.cross_entropy(logits, target, label_smoothing=settings.label_smoothing)
         if teacher is not None and all((epoch.validation_accuracy or 0.0) <= to_beat for epoch in history):
-            same = teacher.size == size
-            shown = inputs if same else torch.from_numpy(normalize(images, task, teacher.size))
-            loss = (1 - teacher.weight) * loss + teacher.weight * _distillation(logits, shown, teacher)
+            taught = inputs if teacher.size == size else shown(images, teacher.size)
+            loss = (1 - teacher.weight) * loss + teacher.weight * _distillation(logits, taught, teacher)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item(), (logits.argmax(1) == target.argmax(1)).float().mean().item()
 
@@ -120,32 +129,33 @@ def train(
             settings=settings,
             seed=seed,
             checkpoint=checkpoint,
-            provenance={"training": "network", "size": size, **(provenance or {})},
+            provenance={"training": "network", "size": size, "device": device.type, **(provenance or {})},
             stage=stage,
             on_event=on_event,
             validate=validate,
             patience=settings.patience,
             history=history,
         )
-    return Trained(module.eval(), tuple(history), max(epoch.validation_accuracy or 0.0 for epoch in history))
+    return Trained(module.cpu().eval(), tuple(history), max(epoch.validation_accuracy or 0.0 for epoch in history))
 
 
 def _distillation(logits: Tensor, inputs: Tensor, teacher: Teacher) -> Tensor:
     """Cross-entropy with the teacher's softened answers (Hinton et al. 2015, section 2), scaled by the squared temperature so
     that its gradients keep their size."""
-    with torch.no_grad():
-        told = F.softmax(teacher.module(inputs) / teacher.temperature, 1)
+    with torch.no_grad(), mixed_precision():
+        told = F.softmax(teacher.module(inputs).float() / teacher.temperature, 1)
     return F.cross_entropy(logits / teacher.temperature, told) * teacher.temperature**2
 
 
 def logits(module: nn.Module, images: NDArray[np.uint8], task: Task, size: int) -> NDArray[np.float32]:
-    """``(n, classes)`` outputs of ``module`` in evaluation mode for images ``(n, C, H, W)``."""
+    """``(n, classes)`` outputs of ``module`` in evaluation mode for images ``(n, C, H, W)``, computed where its weights are."""
     module.eval()
+    device = next(module.parameters()).device
     out = []
     with reproducible(0), torch.inference_mode():
         for first in range(0, len(images), _EVALUATION_BATCH):
             x = torch.from_numpy(normalize(images[first : first + _EVALUATION_BATCH], task, size))
-            out.append(module(x).numpy())
+            out.append(module(x.to(device)).cpu().numpy())
     return np.concatenate(out)
 
 

@@ -280,3 +280,15 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
     assert np.all(np.diff(rates[: peak + 1]) > 0)
     assert np.all(np.diff(rates[peak:]) < 0)
     assert 0 < rates[-1] < 0.001
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_gpu_trains_resumes_and_gives_the_network_back(task: Task, tmp_path: Path) -> None:
+    teacher = Teacher(small().eval(), 8, weight=0.5, temperature=2.0)
+    first = train(small(), task, size=8, settings=QUICK, seed=0, checkpoint=tmp_path / "a", teacher=teacher)
+    again = train(small(), task, size=8, settings=QUICK, seed=0, checkpoint=tmp_path / "a", teacher=teacher)
+    assert next(first.module.parameters()).device.type == "cpu"
+    assert evaluate(first.module, task.validation, task, 8) == pytest.approx(first.validation_accuracy, abs=0.02)
+    assert first.validation_accuracy > 0.5
+    for one, other in zip(first.module.state_dict().values(), again.module.state_dict().values(), strict=True):
+        assert torch.equal(one, other)

@@ -67,20 +67,24 @@ class SupernetAccuracy:
 
     def inherit(self, genotype: NDArray[np.int64]) -> nn.Module:
         """The network with its weights from the supernet, batch norm calibrated, in evaluation mode."""
+        from hwnas.accelerator import accelerator
         from hwnas.supernet import calibrate
 
-        network = self._supernet.extract(genotype)
+        network = self._supernet.extract(genotype).to(accelerator())
         calibrate(network, self._calibration, self._task, self._space.image_size(genotype))
-        return network
+        return network.cpu()
 
     def teacher(self) -> nn.Module:
         """The largest network, inherited."""
         return self.inherit(self._space.largest())
 
     def _evaluate(self, genotype: NDArray[np.int64]) -> float:
+        from hwnas.accelerator import accelerator
         from hwnas.train import evaluate
 
-        return evaluate(self.inherit(genotype), self._validation, self._task, self._space.image_size(genotype))
+        return evaluate(
+            self.inherit(genotype).to(accelerator()), self._validation, self._task, self._space.image_size(genotype)
+        )
 
 
 PLUGIN = SupernetAccuracy
