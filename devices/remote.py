@@ -16,6 +16,7 @@ from devices.errors import DeviceCrashed, DeviceError, DeviceTimedOut
 from devices.frames import Blob, pack, unpack
 from devices.graph import random_inputs
 from devices.kernels import ExecutedKernel
+from devices.liveness import estimated_memory
 from devices.process import WorkerProcess
 from devices.profile import Lowering
 from devices.spec import Setting, canonical
@@ -48,6 +49,11 @@ class RuntimeHost(Protocol):
 
     def kernels(self, graph: Graph, files: Sequence[Blob]) -> list[ExecutedKernel]:
         """Kernels in the order of execution, from what the worker's ``trace`` returned."""
+
+
+@runtime_checkable
+class ReportsMemory(Protocol):
+    """A runtime that says what memory it needs. For others it is estimated from their kernels."""
 
     def memory_of(self, files: Sequence[Blob]) -> Memory:
         """From what the worker's ``memory`` returned."""
@@ -154,7 +160,10 @@ class WorkerSession:
 
     def memory(self) -> Memory:
         """What the model needs to run."""
-        return self._device.runtime.memory_of(self._ask_with_model("memory", self._model())[1])
+        runtime = self._device.runtime
+        if not isinstance(runtime, ReportsMemory):
+            return estimated_memory(self.kernels())
+        return runtime.memory_of(self._ask_with_model("memory", self._model())[1])
 
     def kernels(self) -> Sequence[ExecutedKernel]:
         """What the runtime really executes, in order."""
@@ -164,8 +173,10 @@ class WorkerSession:
     def lowering(self) -> Lowering:
         """Kernels and memory together."""
         runtime, model = self._device.runtime, self._device.runtime.trace_model(self._graph)
-        kernels = runtime.kernels(self._graph, self._ask_with_model("trace", model)[1])
-        return Lowering(tuple(kernels), runtime.memory_of(self._ask_with_model("memory", model)[1]))
+        kernels = tuple(runtime.kernels(self._graph, self._ask_with_model("trace", model)[1]))
+        if not isinstance(runtime, ReportsMemory):
+            return Lowering(kernels, estimated_memory(kernels))
+        return Lowering(kernels, runtime.memory_of(self._ask_with_model("memory", model)[1]))
 
     def resident_bytes(self) -> int:
         """Growth of the worker process by loading and running the model once more."""

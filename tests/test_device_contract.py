@@ -7,6 +7,7 @@ import pkgutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from devices.graph import random_inputs
 from devices.remote import WorkerDevice
 
 STATUS = {status.name: status for status in devices.describe()}
-MUST_RUN = {"onnxruntime"}  # a required dependency: never skipped
+MUST_RUN = {"onnxruntime", "openvino"}  # what `make test` installs: never skipped
 
 
 class Builder:
@@ -119,6 +120,14 @@ def device(request: pytest.FixtureRequest) -> Iterator[WorkerDevice]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def patience_s(device: WorkerDevice) -> float:
+    """After how long a worker counts as hung, in tests that wait for that: some runtimes take seconds to be imported."""
+    start = time.perf_counter()
+    with devices.open(device.info.spec) as own, own.load(mobile_like()):
+        return max(1.5, 2.5 * (time.perf_counter() - start))
+
+
 def test_no_runtime_escapes_these_tests() -> None:
     files = {m.name for m in pkgutil.iter_modules(runtimes.__path__) if not m.name.startswith("_")}
     assert files == set(devices.names()) == set(STATUS)
@@ -199,7 +208,7 @@ def test_kernel_times_add_up_to_the_run(device: WorkerDevice) -> None:
         if any(k.seconds is None for k in kernels):
             pytest.skip("this runtime gives no times of kernels")
         session.run(3)
-        whole = float(np.quantile(session.run(20), 0.25))
+        whole = float(session.run(20).min())
     assert 0.6 < sum(k.seconds or 0 for k in kernels) / whole < 1.6
 
 
@@ -254,8 +263,8 @@ def test_a_killed_worker_costs_nothing_that_cannot_be_done_again(device: WorkerD
         assert second.run(2).shape == (2,)
 
 
-def test_a_stopped_worker_is_noticed_killed_and_replaced(device: WorkerDevice) -> None:
-    with devices.open(device.info.spec, timeout_s=2) as own, own.load(mobile_like()) as session:
+def test_a_stopped_worker_is_noticed_killed_and_replaced(device: WorkerDevice, patience_s: float) -> None:
+    with devices.open(device.info.spec, timeout_s=patience_s) as own, own.load(mobile_like()) as session:
         stopped = own.process.pid
         assert stopped is not None
         os.kill(stopped, signal.SIGSTOP)
@@ -264,8 +273,8 @@ def test_a_stopped_worker_is_noticed_killed_and_replaced(device: WorkerDevice) -
         assert not Path(f"/proc/{stopped}").exists()
 
 
-def test_a_model_that_hangs_costs_one_answer(device: WorkerDevice, tmp_path: Path) -> None:
-    with devices.open(device.info.spec, timeout_s=2) as own, own.load(mobile_like()) as good:
+def test_a_model_that_hangs_costs_one_answer(device: WorkerDevice, patience_s: float, tmp_path: Path) -> None:
+    with devices.open(device.info.spec, timeout_s=patience_s) as own, own.load(mobile_like()) as good:
         starts = own.process.starts
         with pytest.raises(DeviceError) as caught, own.load(endless(tmp_path / "endless.onnx")):
             pass

@@ -36,6 +36,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("onnxruntime:threads=1", int8_flavours.CPU),
         ("tensorrt", int8_flavours.TENSORRT),
         ("tensorrt:launch=enqueue", int8_flavours.TENSORRT),
+        ("openvino:threads=2,precision=f32", int8_flavours.OPENVINO),
         ("ssh://me@box:22/tensorrt:launch=graph", int8_flavours.TENSORRT),
         ("ssh://me@tensorrt/onnxruntime:threads=4", int8_flavours.CPU),
     ],

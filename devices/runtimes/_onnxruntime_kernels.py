@@ -1,6 +1,6 @@
 """What ONNX Runtime executes, read from its optimised model and its trace. Runs in the host.
 
-Every node and tensor of the model is given a unique token as its name before the runtime sees it; what the runtime does to the
+Every node and tensor of the model has a unique token as its name (:mod:`devices.runtimes._tokens`); what the runtime does to the
 graph leaves those tokens in the names of its kernels and their outputs, which anchor the mapping (:func:`map_nodes`).
 """
 
@@ -21,28 +21,13 @@ from devices.frames import Blob
 from devices.graph import Graph
 from devices.kernels import ExecutedKernel, Kernel, Operand, TensorType
 from devices.onnx_file import attributes
-from devices.runtimes._onnxruntime_mapping import map_nodes, node_token, tensor_token
+from devices.runtimes._onnxruntime_mapping import map_nodes
 from devices.runtimes.onnxruntime import MEMORY_RUNS, WARMUP_RUNS
 
 _DTYPES = {"float": "float32", "double": "float64"}
 _FLOOR_S = 0.5e-6
 _CONTROL_FLOW = ("If", "Loop", "Scan")
 _BLOCKED = "com.microsoft.nchwc"  # domain of the kernels that work on blocks of channels, and name of that layout
-
-
-def tokenised(graph: Graph) -> bytes:
-    """The serialised model with a unique token for the name of every node and tensor; types of tensors are kept."""
-    source = graph.to_onnx()
-    model = onnx.ModelProto()
-    model.CopyFrom(source)
-    tokens = {name: tensor_token(i) for i, name in enumerate(graph.tensors)}
-    for i, node in enumerate(model.graph.node):
-        node.name = node_token(i)
-    _rename(model.graph, tokens)
-    for value in (*model.graph.input, *model.graph.value_info, *model.graph.initializer):
-        value.name = tokens.get(value.name, value.name)
-    serialised: bytes = model.SerializeToString()
-    return serialised
 
 
 def executed(graph: Graph, optimised: Blob, trace: Blob) -> list[ExecutedKernel]:
@@ -180,17 +165,3 @@ def _layout(node: onnx.NodeProto, read: Set[str]) -> str:
 
 def _kind(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}:{node.op_type}"
-
-
-def _rename(graph: onnx.GraphProto, tokens: Mapping[str, str]) -> None:
-    """Tensors' names in nodes and outputs, and where subgraphs read tensors from outside."""
-    todo = [graph]
-    while todo:
-        inner = todo.pop()
-        for node in inner.node:
-            node.input[:] = [tokens.get(name, name) for name in node.input]
-            node.output[:] = [tokens.get(name, name) for name in node.output]
-            for attribute in node.attribute:
-                todo += [*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs]
-        for value in inner.output:
-            value.name = tokens.get(value.name, value.name)

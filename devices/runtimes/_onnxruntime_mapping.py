@@ -11,24 +11,14 @@ from typing import final
 import onnx
 
 from devices.graph import Graph, Node
+from devices.runtimes._tokens import foldable
 
 _NODE = re.compile(r"N(\d+)Z")
 _TENSOR = re.compile(r"T(\d+)Z")
 _INSERTED = ("ReorderInput", "ReorderOutput", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Cast")
 _ACTIVATIONS = frozenset(("Relu", "Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid", "HardSwish", "Clip"))
-_SHAPES = ("Shape", "Size")
 _ALIASES = ("Identity", "Dropout")
 _QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
-
-
-def node_token(i: int) -> str:
-    """The name under which the runtime sees node ``i``."""
-    return f"N{i}Z"
-
-
-def tensor_token(i: int) -> str:
-    """The name under which the runtime sees tensor ``i``."""
-    return f"T{i}Z"
 
 
 @dataclass(frozen=True)
@@ -70,7 +60,7 @@ class _Mapper:
                 self._readers[name].append(i)
         self._kernels: list[set[int]] = [set() for _ in graph.nodes]  # of each node
         self._flooded: set[int] = set()
-        self._constant = _foldable(graph)
+        self._constant = foldable(graph)
 
     def anchor(self, lowered: onnx.GraphProto) -> None:
         """Give kernels the nodes whose tokens are in their names or outputs. What an inserted kernel passes on under the name
@@ -191,14 +181,3 @@ class _Mapper:
     def _only_reader(self, node: Node) -> int | None:
         readers = self._readers[node.outputs[0]]
         return readers[0] if len(readers) == 1 and node.outputs[0] not in self._outputs else None
-
-
-def _foldable(graph: Graph) -> set[int]:
-    """Nodes whose results do not depend on the inputs' values: all shapes are fixed."""
-    fixed = {*graph.constants, ""}
-    found = set()
-    for i, node in enumerate(graph.nodes):
-        if node.op in _SHAPES or fixed.issuperset(node.inputs):
-            found.add(i)
-            fixed.update(node.outputs)
-    return found

@@ -45,6 +45,11 @@ class RuntimeWorker(Protocol):
     def trace(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Sequence[Blob]:
         """Run a model with the profiler on; the runtime's own files about it, for its half in the host to parse."""
 
+
+@runtime_checkable
+class ReportsMemory(Protocol):
+    """A runtime that says what memory a model needs."""
+
     def memory(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Sequence[Blob]:
         """Run a model as its memory is best seen; again the runtime's own files about it."""
 
@@ -96,7 +101,7 @@ class Server:
                 return self._infer(self._loaded[header["session"]], header["name"], examples)
             case "trace":
                 return {}, self._runtime.trace(blobs[0], unpack(header["inputs"], blobs[1:]), header["settings"])
-            case "memory":
+            case "memory" if isinstance(self._runtime, ReportsMemory):
                 return {}, self._runtime.memory(blobs[0], unpack(header["inputs"], blobs[1:]), header["settings"])
             case "resident":
                 return self._resident(header, blobs)

@@ -85,9 +85,9 @@ class OnnxRuntime:
 
     def trace_model(self, graph: Graph) -> Blob:
         """The model with a unique token for the name of every node and tensor."""
-        from devices.runtimes import _onnxruntime_kernels as kernels
+        from devices.runtimes._tokens import tokenised
 
-        return kernels.tokenised(graph)
+        return tokenised(graph)
 
     def kernels(self, graph: Graph, files: Sequence[Blob]) -> list[ExecutedKernel]:
         """Kernels from the optimised model and the trace."""
