@@ -51,9 +51,8 @@ def executed(graph: Graph, trace: Blob) -> list[ExecutedKernel]:
     """Kernels in the order of execution, with the graph's nodes in each and their times."""
     told = json.loads(bytes(trace))
     means_us = np.array(told["mean_us"], float)
-    nodes = _exec_nodes(
-        told["nodes"], (means_us > 0).any(axis=0).tolist()
-    )  # what does work takes time at least when cold
+    worked = [max(us) > 0 for us in zip(*told["mean_us"], strict=True)]  # what does work takes time at least when cold
+    nodes = _exec_nodes(told["nodes"], worked)
     seconds = _seconds(np.array(told["wall_s"]), means_us)
     inside = map_nodes(graph, nodes)
     operators = {node.name: node for node in graph.nodes}
