@@ -64,6 +64,11 @@ class Graph:
     make_module: Callable[[], Any] | None = None
     engine: Engine | None = None
 
+    @property
+    def weights(self) -> set[str]:
+        """Names of the constants that have no value yet: training gives them theirs."""
+        return {name for name, value in self.constants.items() if value is None}
+
     def digest(self) -> str:
         """Hex digest of structure, types and attributes; equal graphs run equally fast. Weight values do not count,
         except those of small integer constants (shapes, axes), which decide what runs."""

@@ -145,7 +145,7 @@ def load(path: str | Path) -> Config:
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidConfig(f"{file} cannot be read as TOML: {error}.", hint="See examples/digits.toml.") from error
-    for section, key in (("device", "profile"), ("task", "path")):
+    for section, key in (("device", "profile"), ("task", "path"), ("accuracy", "table")):
         table = values.get(section)
         if isinstance(table, dict) and isinstance(table.get(key), str):
             table[key] = str((file.parent / table[key]).resolve())

@@ -75,6 +75,14 @@ class Int8Space(SearchSpace):
         """See the space."""
         return self._space.supernet()
 
+    def smallest(self) -> NDArray[np.int64]:
+        """See the space."""
+        return self._space.smallest()
+
+    def largest(self) -> NDArray[np.int64]:
+        """See the space."""
+        return self._space.largest()
+
     def image_size(self, genotype: NDArray[np.int64]) -> int:
         """See the space."""
         return self._space.image_size(genotype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,9 @@ class Problem:
             return
         best = int(self.budget.excess(costs).argmin())
         closest = describe_costs(costs, best)
-        needs = ", ".join(f"{name} {closest[name]:.4g}" for name in self._limits())
+        needs = ", ".join(
+            f"{name} {'unknown' if closest[name] is None else format(closest[name], '.4g')}" for name in self._limits()
+        )
         limits = ", ".join(f"{name} {limit:.4g}" for name, limit in self._limits().items())
         raise InfeasibleBudget(
             f"No network of the space meets the budget ({limits}): the closest found needs {needs}.",
@@ -126,9 +129,10 @@ def keys(genotypes: Genotypes) -> list[bytes]:
 
 def describe_costs(costs: Costs, i: int) -> dict[str, Any]:
     """Costs of the i-th network by the names of the budget's limits; ``latency_ms`` is what the limit applies to, the upper
-    bound of p50."""
+    bound of p50. None is what is not known."""
+    latency, memory, model = (float(c[i]) for c in (costs.upper_ms, costs.memory_bytes, costs.model_bytes))
     return {
-        "latency_ms": float(costs.upper_ms[i]),
-        "memory_bytes": int(costs.memory_bytes[i]),
-        "model_bytes": int(costs.model_bytes[i]),
+        "latency_ms": None if math.isnan(latency) else latency,
+        "memory_bytes": None if math.isnan(memory) else int(memory),
+        "model_bytes": None if math.isnan(model) else int(model),
     }

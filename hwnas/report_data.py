@@ -188,7 +188,7 @@ def _candidates(
     factors = corrections(measured)
     whole: Candidates | None = None
     for unit in generations:
-        costs = Costs(**{name: np.array(values) for name, values in unit["costs"].items()})
+        costs = Costs(**{name: np.array(values, np.float64) for name, values in unit["costs"].items()})
         for factor in factors[unit["attempt"] :]:
             costs = factor.applied(costs)
         genotypes = np.array(unit["genotypes"], np.int64)
@@ -254,7 +254,7 @@ def _effects(units: Sequence[Unit], folder: Path) -> Effects:
         genes,
         np.concatenate([np.array(unit["genotypes"], np.int64) for unit in generations]),
         np.concatenate([np.array(unit["accuracy"], np.float64) for unit in generations]),
-        np.concatenate([np.array(unit["costs"]["p50_ms"]) for unit in generations]),
+        np.concatenate([np.array(unit["costs"]["p50_ms"], np.float64) for unit in generations]),
     )
 
 

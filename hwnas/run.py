@@ -35,6 +35,7 @@ from hwnas.problem import Problem
 from hwnas.report_data import write_report
 from hwnas.seeds import run_seeds
 from hwnas.steps import Steps
+from hwnas.train_settings import RankingSettings
 from predictors.errors import NotFitted
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def _run_one(config: Config, folder: Path, on_event: OnEvent, *, task: Task | No
         )
         judge = estimate
         if config.search.precision == "int8" and isinstance(estimate, SharedWeights):
+            assert isinstance(ranking, RankingSettings)
             judge = Int8Accuracy(
                 estimate,
                 space,

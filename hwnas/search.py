@@ -110,9 +110,14 @@ def _unit(attempt: int, results: Candidates, predictor_tau: float | None) -> dic
         "genotypes": results.genotypes.tolist(),
         "accuracy": results.accuracy.tolist(),
         "accuracy_source": results.accuracy_source,
-        "costs": {name: values.tolist() for name, values in asdict(results.costs).items()},
+        "costs": {name: _known(values) for name, values in asdict(results.costs).items()},
     }
     return unit if predictor_tau is None else unit | {"predictor_tau": predictor_tau}
+
+
+def _known(values: NDArray[np.float64]) -> list[float | None]:
+    """As JSON has it: null for what is not known."""
+    return [None if np.isnan(value) else value for value in values.tolist()]
 
 
 def _earlier(problem: Problem, journal: Journal, attempt: int, source: str) -> Candidates:

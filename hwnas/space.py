@@ -22,7 +22,7 @@ Genotypes = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Gene:
-    """One decision: its name and its options, the dearer ones later. A genotype holds the option's position."""
+    """One decision: its name and its options. A genotype holds the option's position."""
 
     name: str
     options: tuple[Any, ...]
@@ -53,7 +53,8 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def pieces(self, genotypes: Genotypes) -> NDArray[np.int64]:
-        """``(n, P)`` ids of the pieces, -1 where a place is empty. Ids are unique over places and count from 0."""
+        """``(n, P)`` ids of the pieces of canonical genotypes, -1 where a place is empty. Ids are unique over places and count
+        from 0."""
 
     @property
     @abstractmethod
@@ -73,20 +74,20 @@ class SearchSpace(ABC):
         """One network with shared weights that contains every network of the space, freshly initialised."""
 
     @abstractmethod
+    def smallest(self) -> NDArray[np.int64]:
+        """``(G,)``: the network that computes least and still sees its input."""
+
+    @abstractmethod
+    def largest(self) -> NDArray[np.int64]:
+        """``(G,)``: the network that computes most."""
+
+    @abstractmethod
     def image_size(self, genotype: NDArray[np.int64]) -> int:
         """Side, in pixels, of the square input that the network takes."""
 
     @abstractmethod
     def weights(self, module: nn.Module) -> Mapping[str, NDArray[Any]]:
         """The constants of :meth:`graph` from a trained :meth:`build`, batch norm folded."""
-
-    def smallest(self) -> NDArray[np.int64]:
-        """``(G,)``: the first option of every gene."""
-        return self.canonical(np.zeros((1, len(self.genes)), np.int64)).reshape(-1)
-
-    def largest(self) -> NDArray[np.int64]:
-        """``(G,)``: the last option of every gene."""
-        return self.canonical(np.array([[len(g.options) - 1 for g in self.genes]])).reshape(-1)
 
     def describe(self, genotype: NDArray[np.int64]) -> dict[str, Any]:
         """Gene names with the options chosen."""
@@ -95,3 +96,34 @@ class SearchSpace(ABC):
     def sample(self, rng: np.random.Generator, n: int) -> Genotypes:
         """``(n, G)`` canonical genotypes, each gene uniform over its options."""
         return self.canonical(np.stack([rng.integers(0, len(g.options), n) for g in self.genes], axis=1))
+
+
+def checked(space: SearchSpace, genotypes: Genotypes) -> Genotypes:
+    """A copy of ``(n, G)`` genotypes.
+
+    Raises:
+        ValueError: wrong shape, or an option out of range.
+    """
+    genotypes = np.array(genotypes, np.int64)
+    limits = np.array([len(g.options) for g in space.genes])
+    if genotypes.ndim != 2 or genotypes.shape[1] != len(limits):
+        raise ValueError(f"genotypes must have shape (n, {len(limits)}), got {genotypes.shape}.")
+    if np.any((genotypes < 0) | (genotypes >= limits)):
+        row, column = np.argwhere((genotypes < 0) | (genotypes >= limits))[0]
+        raise ValueError(
+            f"gene {space.genes[column].name!r} has options 0 … {limits[column] - 1}, got {genotypes[row, column]}."
+        )
+    return genotypes
+
+
+def checked_task(input_shape: tuple[int, int, int], classes: int) -> tuple[int, int, int]:
+    """The shape of one example.
+
+    Raises:
+        ValueError: not three positive numbers, or fewer than two classes.
+    """
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise ValueError(f"input_shape must be (channels, height, width), all positive, got {tuple(input_shape)}.")
+    if classes < 2:
+        raise ValueError(f"classes must be at least 2, got {classes}.")
+    return (input_shape[0], input_shape[1], input_shape[2])

@@ -28,7 +28,7 @@ from hwnas.report import (
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 # CI has a CPU, Debian's packages and PyPI's; a skip for another reason than these is a hole in the checks.
-MAY_BE_SKIPPED_IN_CI = ("needs CUDA", "without an NVIDIA GPU")
+MAY_BE_SKIPPED_IN_CI = ("needs CUDA", "without an NVIDIA GPU", "needs HWNAS_TABLES")
 
 _skipped: list[str] = []
 

@@ -104,7 +104,7 @@ def test_graph_and_module_compute_the_same(space: SearchSpace) -> None:
     for seed, genotype in enumerate(genotypes):
         module = with_statistics(space.build(genotype), seed)
         graph, weights = space.graph(genotype), space.weights(module)
-        assert weights.keys() == graph.constants.keys()
+        assert weights.keys() == graph.weights
         x = np.random.default_rng(seed).standard_normal(graph.tensors[graph.inputs[0]].shape, np.float32)
         session = onnxruntime.InferenceSession(
             graph.to_onnx(weights).SerializeToString(), providers=["CPUExecutionProvider"]

@@ -13,12 +13,12 @@ from devices.events import OnEvent, ignore
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from pydantic import BaseModel
     from torch import nn
 
     from hwnas.search import AccuracyModel
     from hwnas.space import SearchSpace
     from hwnas.task import Task
-    from hwnas.train_settings import RankingSettings
 
 _HERE = sys.modules[__name__]
 
@@ -44,15 +44,15 @@ def has_weights(name: str) -> bool:
     return issubclass(plugins.load(_HERE, name, kind="accuracy model"), SharedWeights)
 
 
-def check(name: str, settings: Mapping[str, Any]) -> RankingSettings:
+def check(name: str, settings: Mapping[str, Any]) -> BaseModel:
     """The settings of model ``name``, checked and with their defaults, before anything is done for it.
 
     Raises:
-        ValueError: unknown model or setting (names the nearest match), or a value that cannot be.
+        ValueError: unknown model or setting (names the nearest match), one that is missing, or a value that cannot be.
     """
     from pydantic import ValidationError
 
-    kind: type[RankingSettings] = plugins.load(_HERE, name, kind="accuracy model").Settings
+    kind: type[BaseModel] = plugins.load(_HERE, name, kind="accuracy model").Settings
     known = list(kind.model_fields)
     for setting in settings:
         if setting not in known:

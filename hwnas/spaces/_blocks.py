@@ -6,8 +6,12 @@ A network is a list of :class:`Part`, one per place; a part is a short list of :
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from numpy.typing import NDArray
 
 from devices.graph import Graph, Node
 from devices.kernels import Attribute, TensorType
@@ -24,9 +28,9 @@ _HARD_SIGMOID: dict[str, Attribute] = {
 
 @dataclass(frozen=True, slots=True)
 class Conv:
-    """A convolution with its bias (from batch norm, if ``norm``) and activation (``""``: none).
+    """A convolution with batch norm (``norm``, which becomes a bias), a bias or neither, and activation (``""``: none).
 
-    ``groups`` is 1 or ``width``. Padding keeps the size up to the stride.
+    Padding keeps the size up to the stride.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Conv:
     groups: int = 1
     activation: str = ""
     norm: bool = True
+    bias: bool = True
 
     @property
     def weight_shape(self) -> tuple[int, int, int, int]:
@@ -84,7 +89,7 @@ class Part:
     def parameters(self) -> int:
         """Number of weights and biases of the inference graph."""
         linear = (self.convs[-1].width + 1) * self.classes
-        return sum(c.weights + c.width for c in (*self.convs, *self.squeeze)) + linear
+        return sum(c.weights + c.width * c.bias for c in (*self.convs, *self.squeeze)) + linear
 
     @property
     def macs(self) -> int:
@@ -142,68 +147,73 @@ def head(place: str, size: int, in_width: int, width: int, classes: int, activat
 def graph(name: str, channels: int, parts: Sequence[Part]) -> Graph:
     """The inference graph of ``parts``: batch 1, batch norm folded into biases, constants without values. Every node is
     named ``PLACE/op``."""
-    builder = _Builder(channels, parts[0].size)
+    builder = GraphBuilder(channels, parts[0].size)
     x = INPUT
     for part in parts:
-        x = builder.part(part, x)
-    return Graph(name, tuple(builder.nodes), builder.tensors, (INPUT,), (x,), dict.fromkeys(builder.constants))
+        x = _draw(builder, part, x)
+    return builder.graph(name, x)
 
 
-class _Builder:
-    """Collects nodes and tensors."""
+def _draw(builder: GraphBuilder, part: Part, x: str) -> str:
+    place, first = part.place, x
+    for conv in part.convs:
+        if conv.name == "project" and part.squeeze:
+            x = _squeeze_excite(builder, part, x)
+        x = builder.conv(place, conv, x)
+    if part.residual:
+        x = builder.node(f"{place}/add", "Add", (first, x), builder.shape(x))
+    return builder.classify(place, part.convs[-1].width, part.classes, x) if part.classes else x
+
+
+def _squeeze_excite(builder: GraphBuilder, part: Part, x: str) -> str:
+    place, shape = part.place, builder.shape(x)
+    gate = builder.node(f"{place}/squeeze", "GlobalAveragePool", (x,), (1, shape[1], 1, 1))
+    for conv in part.squeeze:
+        gate = builder.conv(place, conv, gate)
+    return builder.node(f"{place}/scale", "Mul", (x, gate), shape)
+
+
+class GraphBuilder:
+    """Collects nodes, tensors and constants of an inference graph for one image, ``(1, channels, size, size)``."""
 
     def __init__(self, channels: int, size: int) -> None:
-        self.nodes: list[Node] = []
-        self.constants: list[str] = []
-        self.tensors = {INPUT: TensorType("float32", (1, channels, size, size))}
+        self._nodes: list[Node] = []
+        self._constants: dict[str, NDArray[Any] | None] = {}
+        self._tensors = {INPUT: TensorType("float32", (1, channels, size, size))}
 
-    def part(self, part: Part, x: str) -> str:
-        place, first, size = part.place, x, part.size
-        for conv in part.convs:
-            if conv.name == "project" and part.squeeze:
-                x = self.squeeze_excite(part, x, size)
-            x, size = self.conv(place, conv, x, size)
-        if part.residual:
-            x = self.node(f"{place}/add", "Add", (first, x), self.tensors[x].shape)
-        if part.classes:
-            width = part.convs[-1].width
-            x = self.node(f"{place}/pool", "GlobalAveragePool", (x,), (1, width, 1, 1))
-            x = self.node(f"{place}/flatten", "Flatten", (x,), (1, width), {"axis": 1})
-            weight = self.constant(f"{place}/linear.weight", (part.classes, width))
-            bias = self.constant(f"{place}/linear.bias", (part.classes,))
-            x = self.node(f"{place}/linear", "Gemm", (x, weight, bias), (1, part.classes), {"transB": 1}, output=OUTPUT)
-        return x
+    def graph(self, name: str, output: str) -> Graph:
+        """All that was collected."""
+        return Graph(name, tuple(self._nodes), self._tensors, (INPUT,), (output,), self._constants)
 
-    def squeeze_excite(self, part: Part, x: str, size: int) -> str:
-        place, shape = part.place, self.tensors[x].shape
-        gate = self.node(f"{place}/squeeze", "GlobalAveragePool", (x,), (1, shape[1], 1, 1))
-        for conv in part.squeeze:
-            gate, _ = self.conv(place, conv, gate, 1)
-        return self.node(f"{place}/scale", "Mul", (x, gate), shape)
+    def shape(self, x: str) -> tuple[int, ...]:
+        """Shape of a tensor."""
+        return self._tensors[x].shape
 
-    def conv(self, place: str, conv: Conv, x: str, size: int) -> tuple[str, int]:
-        name, pad, size = f"{place}/{conv.name}", conv.kernel // 2, -(-size // conv.stride)
-        inputs = (
-            x,
-            self.constant(f"{name}.weight", conv.weight_shape),
-            self.constant(f"{name}.bias", (conv.width,)),
-        )
-        attributes: dict[str, Attribute] = {
-            "kernel_shape": (conv.kernel,) * 2,
-            "strides": (conv.stride,) * 2,
-            "pads": (pad,) * 4,
-            "group": conv.groups,
-        }
+    def conv(self, place: str, conv: Conv, x: str) -> str:
+        """A convolution with its activation; name of the result."""
+        name, size = f"{place}/{conv.name}", -(-self.shape(x)[2] // conv.stride)
+        inputs: tuple[str, ...] = (x, self.constant(f"{name}.weight", conv.weight_shape))
+        if conv.bias:
+            inputs += (self.constant(f"{name}.bias", (conv.width,)),)
         shape = (1, conv.width, size, size)
-        x = self.node(name, "Conv", inputs, shape, attributes)
+        x = self.node(name, "Conv", inputs, shape, _conv_attributes(conv.kernel, conv.stride, conv.groups))
         if conv.activation:
             op = _ONNX_ACTIVATION[conv.activation]
             x = self.node(f"{name}/{op}", op, (x,), shape, _HARD_SIGMOID if op == "HardSigmoid" else {})
-        return x, size
+        return x
 
-    def constant(self, name: str, shape: tuple[int, ...]) -> str:
-        self.constants.append(name)
-        self.tensors[name] = TensorType("float32", shape)
+    def classify(self, place: str, width: int, classes: int, x: str) -> str:
+        """Global average pooling and a linear layer; name of the result, :data:`OUTPUT`."""
+        x = self.node(f"{place}/pool", "GlobalAveragePool", (x,), (1, width, 1, 1))
+        x = self.node(f"{place}/flatten", "Flatten", (x,), (1, width), {"axis": 1})
+        weight = self.constant(f"{place}/linear.weight", (classes, width))
+        bias = self.constant(f"{place}/linear.bias", (classes,))
+        return self.node(f"{place}/linear", "Gemm", (x, weight, bias), (1, classes), {"transB": 1}, output=OUTPUT)
+
+    def constant(self, name: str, shape: tuple[int, ...], value: NDArray[Any] | None = None) -> str:
+        """A weight (float32, without a value), or a constant with its value."""
+        self._constants[name] = value
+        self._tensors[name] = _tensor_type("float32" if value is None else value.dtype.name, shape)
         return name
 
     def node(
@@ -212,11 +222,27 @@ class _Builder:
         op: str,
         inputs: tuple[str, ...],
         shape: tuple[int, ...],
-        attributes: dict[str, Attribute] | None = None,
+        attributes: Mapping[str, Attribute] | None = None,
         *,
         output: str = "",
     ) -> str:
+        """A node with one float32 result; name of the result."""
         output = output or name
-        self.nodes.append(Node(name, op, inputs, (output,), attributes or {}))
-        self.tensors[output] = TensorType("float32", shape)
+        self._nodes.append(Node(name, op, inputs, (output,), attributes or {}))
+        self._tensors[output] = _tensor_type("float32", shape)
         return output
+
+
+@cache
+def _tensor_type(dtype: str, shape: tuple[int, ...]) -> TensorType:
+    return TensorType(dtype, shape)
+
+
+@cache
+def _conv_attributes(kernel: int, stride: int, groups: int) -> Mapping[str, Attribute]:
+    return {
+        "kernel_shape": (kernel,) * 2,
+        "strides": (stride,) * 2,
+        "pads": (kernel // 2,) * 4,
+        "group": groups,
+    }

@@ -54,7 +54,7 @@ class ElasticNetwork(Supernet):
             for part in self.space.parts(genotype):
                 source, target = self._module(part.place), network.get_submodule(part.place)
                 for conv in (*part.convs, *part.squeeze):
-                    _copy(conv, source.get_submodule(conv.name), target.get_submodule(conv.name))
+                    copy_shared(conv, source.get_submodule(conv.name), target.get_submodule(conv.name))
                 if part.classes:
                     assert isinstance(target, PartModule)
                     assert source.linear is not None
@@ -74,16 +74,16 @@ def _run(part: Part, module: PartModule, x: Tensor) -> Tensor:
         if conv.name == "project" and part.squeeze:
             gate = y.mean((2, 3), keepdim=True)
             for squeeze in part.squeeze:
-                gate = _conv(squeeze, module, gate)
+                gate = shared_conv(squeeze, module.get_submodule(squeeze.name), gate)
             y = y * gate
-        y = _conv(conv, module, y)
+        y = shared_conv(conv, module.get_submodule(conv.name), y)
     if module.linear is not None:
         return F.linear(y.mean((2, 3)), module.linear.weight, module.linear.bias)
     return x + y if part.residual else y
 
 
-def _conv(spec: Conv, module: PartModule, x: Tensor) -> Tensor:
-    unit = module.get_submodule(spec.name)
+def shared_conv(spec: Conv, unit: nn.Module, x: Tensor) -> Tensor:
+    """The convolution ``spec`` by the weights of a larger one, batch norm by the batch's own statistics."""
     assert isinstance(unit, ConvUnit)
     bias = unit.conv.bias
     x = F.conv2d(
@@ -106,7 +106,8 @@ def _slice(weight: Tensor, spec: Conv) -> Tensor:
     return weight[:out, :into, edge : edge + side, edge : edge + side]
 
 
-def _copy(spec: Conv, source: nn.Module, target: nn.Module) -> None:
+def copy_shared(spec: Conv, source: nn.Module, target: nn.Module) -> None:
+    """Copy what :func:`shared_conv` uses of ``source`` into the convolution's own ``target``."""
     assert isinstance(source, ConvUnit)
     assert isinstance(target, ConvUnit)
     target.conv.weight.copy_(_slice(source.conv.weight, spec))

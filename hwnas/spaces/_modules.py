@@ -25,7 +25,7 @@ def activate(x: Tensor, activation: str) -> Tensor:
 
 
 class ConvUnit(nn.Module):
-    """Convolution, then batch norm or a bias, then an activation."""
+    """Convolution, then batch norm or a bias or neither, then an activation."""
 
     def __init__(self, spec: Conv) -> None:
         nn.Module.__init__(self)
@@ -37,7 +37,7 @@ class ConvUnit(nn.Module):
             spec.stride,
             spec.kernel // 2,
             groups=spec.groups,
-            bias=not spec.norm,
+            bias=spec.bias and not spec.norm,
         )
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
         if self.conv.bias is not None:
@@ -53,18 +53,21 @@ class ConvUnit(nn.Module):
         x = conv(x)
         return activate(x if self.norm is None else self.norm(x), self.activation)
 
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the equivalent convolution without batch norm."""
+    def folded(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the equivalent convolution without batch norm; None where the graph has no bias."""
         weight = self.conv.weight.detach()
         if self.norm is None:
-            assert self.conv.bias is not None
-            return weight, self.conv.bias.detach()
-        norm = self.norm
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        scale = norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + norm.eps)
-        bias = norm.bias.detach().double() - norm.running_mean.double() * scale
+            return weight, None if self.conv.bias is None else self.conv.bias.detach()
+        scale, bias = as_affine(self.norm)
         return (weight.double() * scale[:, None, None, None]).float(), bias.float()
+
+
+def as_affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """``(C,)`` doubles by which batch norm in evaluation multiplies each channel, and that it adds."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    return scale, norm.bias.detach().double() - norm.running_mean.double() * scale
 
 
 class PartModule(nn.Module):
@@ -128,11 +131,13 @@ def folded_weights(module: nn.Module) -> Mapping[str, NDArray[Any]]:
     out: dict[str, NDArray[np.float32]] = {}
     for name, unit in module.named_modules():
         if isinstance(unit, ConvUnit):
-            weight, bias = unit.folded()
+            tensors = unit.folded()
         elif isinstance(unit, nn.Linear):
-            weight, bias = unit.weight.detach(), unit.bias.detach()
+            tensors = (unit.weight.detach(), unit.bias.detach())
         else:
             continue
         place, _, op = name.rpartition(".")
-        out[f"{place}/{op}.weight"], out[f"{place}/{op}.bias"] = weight.contiguous().numpy(), bias.numpy()
+        for constant, tensor in zip(("weight", "bias"), tensors, strict=True):
+            if tensor is not None:
+                out[f"{place}/{op}.{constant}"] = tensor.contiguous().numpy()
     return out

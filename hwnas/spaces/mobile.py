@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from devices import Graph
 from devices.plugins import did_you_mean
-from hwnas.space import Gene, Genotypes, SearchSpace
+from hwnas.space import Gene, Genotypes, SearchSpace, checked, checked_task
 from hwnas.spaces import _blocks as blocks
 
 if TYPE_CHECKING:
@@ -64,11 +64,7 @@ class MobileSpace(SearchSpace):
         stem_width: int = 16,
         head_width: int | None = None,
     ) -> None:
-        if len(input_shape) != 3 or min(input_shape) < 1:
-            raise ValueError(f"input_shape must be (channels, height, width), all positive, got {tuple(input_shape)}.")
-        if classes < 2:
-            raise ValueError(f"classes must be at least 2, got {classes}.")
-        self.input_shape = (input_shape[0], input_shape[1], input_shape[2])
+        self.input_shape = checked_task(input_shape, classes)
         self.classes = classes
         side = max(input_shape[1:])
         halvings = max(0, math.ceil(math.log2(side / _SMALLEST_MAP)))
@@ -130,16 +126,7 @@ class MobileSpace(SearchSpace):
         Raises:
             ValueError: wrong shape, or an option out of range.
         """
-        genotypes = np.array(genotypes, np.int64)
-        limits = np.array([len(g.options) for g in self.genes])
-        if genotypes.ndim != 2 or genotypes.shape[1] != len(limits):
-            raise ValueError(f"genotypes must have shape (n, {len(limits)}), got {genotypes.shape}.")
-        if np.any((genotypes < 0) | (genotypes >= limits)):
-            row, column = np.argwhere((genotypes < 0) | (genotypes >= limits))[0]
-            raise ValueError(
-                f"gene {self.genes[column].name!r} has options 0 … {limits[column] - 1}, got {genotypes[row, column]}."
-            )
-        return genotypes
+        return checked(self, genotypes)
 
     def pieces(self, genotypes: Genotypes) -> NDArray[np.int64]:
         """``(n, P)`` ids of the pieces, -1 where a stage is not as deep as that."""
@@ -155,6 +142,14 @@ class MobileSpace(SearchSpace):
                 code[depths[genotypes[:, self._columns[f"{stage}.depth"]]] <= int(block)] = -1
             out[:, i] = code
         return out
+
+    def smallest(self) -> NDArray[np.int64]:
+        """``(G,)``: the first, cheapest option of every gene."""
+        return np.zeros(len(self.genes), np.int64)
+
+    def largest(self) -> NDArray[np.int64]:
+        """``(G,)``: the last, dearest option of every gene."""
+        return np.array([len(gene.options) - 1 for gene in self.genes])
 
     def parts(self, genotype: NDArray[np.int64]) -> tuple[blocks.Part, ...]:
         """The one definition of a network: what stands at each place that is not empty."""
