@@ -30,8 +30,10 @@ def baselines(profile: Profile, wanted: Sequence[Lowering]) -> dict[str, Floats]
         for k in lowering.kernels:
             times[k.kernel].append(k.seconds or 0.0)
     mean = {kernel: float(np.mean(t)) for kernel, t in times.items()}
-    typical = float(np.mean(list(mean.values())))
-    kinds = sorted({kernel.kind for kernel in mean})
+    of_kind: dict[str, list[float]] = defaultdict(list)
+    for kernel, seconds in mean.items():
+        of_kind[kernel.kind].append(seconds)
+    typical, kinds = float(np.mean(list(mean.values()))), sorted(of_kind)
 
     def macs(lowering: Lowering) -> list[float]:
         return [1.0, float(kernel_table([k.kernel for k in lowering.kernels]).macs.sum())]
@@ -41,7 +43,11 @@ def baselines(profile: Profile, wanted: Sequence[Lowering]) -> dict[str, Floats]
         return [*macs(lowering), *(float(found[kind]) for kind in kinds)]
 
     def table(lowering: Lowering) -> list[float]:
-        return [1.0, sum(mean.get(k.kernel, typical) for k in lowering.kernels)]
+        return [1.0, sum(entry(k.kernel) for k in lowering.kernels)]
+
+    def entry(kernel: Kernel) -> float:
+        """Of a kernel that the table lacks, the mean of its kind."""
+        return mean[kernel] if kernel in mean else float(np.mean(of_kind.get(kernel.kind, [typical])))
 
     def fitted(describe: Describe) -> Floats:
         """Ridge regression of relative errors, its strength by leave-one-out."""
@@ -103,7 +109,7 @@ def kernel_kinds(
             shares[str(kind)].append((int(of.sum()), float(said[of].sum()), float(own[of].sum()), off))
     rows = []
     for kind, found in shares.items():
-        count, said_ms, own_ms, _ = np.sum(found, axis=0)
+        count, said_ms, own_ms, _ = np.maximum(np.sum(found, axis=0), 1e-9)
         off = float(np.sum(np.abs([f[3] for f in found]))) / len(lowerings)
         rows.append(
             (off, f"{kind:44} {len(found):8} {count:8.0f} {own_ms:10.2f} {said_ms / own_ms - 1:+8.1%} {off:8.2%}")

@@ -32,7 +32,7 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 _DRAWN = 12  # times as many as wanted
-_FEWEST_MACS, _MOST_MACS = 2e6, 4e9
+_FEWEST_MACS, _MOST_MACS = 2e6, 3e9
 _MOST_WEIGHTS = 25e6
 
 
