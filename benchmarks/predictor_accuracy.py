@@ -1,7 +1,8 @@
 """How well is latency predicted of networks of families that the profile does not contain? A table beside baselines and peers.
 
     python benchmarks/predictor_accuracy.py --keep FOLDER [--device onnxruntime:threads=1] [--precision float32|int8]
-        [--profile FILE | --time-limit 300] [--per-family 10] [--families NAME …] [--models FILE …] [--out FILE]
+        [--profile FILE | --time-limit 300] [--per-family 10]
+        [--families NAME …] [--models FILE[:NAME=1x3x320x320] …] [--out FILE]
 
 The generic profile is made as any user makes it; nothing that samples it imports the families. Random members of every
 family, and ONNX files named with ``--models``, are measured before and after it, in the same interleaved rounds beside the
@@ -27,8 +28,9 @@ from benchmarks import truth
 from benchmarks.families.members import FAMILIES
 from benchmarks.prediction_tables import HEADER, baselines, coverage, kernel_kinds, memory_row, row
 from benchmarks.truth import PROFILE, Measured, Network
-from devices import Profile
+from devices import Graph, Profile
 from devices.profile import load as load_profile
+from hwnas.commands.answer import shapes
 from predictors import Estimates, LatencyPredictor, load_or_fit
 
 Floats = NDArray[np.float64]
@@ -151,6 +153,13 @@ def measured_p50(measured: Measured) -> Floats:
     return np.array([measured.truth.timings[n.graph.digest()].p50_ms for n in measured.networks])
 
 
+def model_file(text: str) -> Graph:
+    """An ONNX file with the shapes that it leaves open, as told on the command line."""
+    path, _, inputs = text.partition(":")
+    graph = devices.load_onnx(path, shapes([i for i in inputs.split(",") if i]))
+    return replace(graph, name=Path(path).stem)
+
+
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -162,13 +171,13 @@ def main() -> None:
     parser.add_argument("--truth-limit", type=float, default=300, help="of measuring what is predicted, in seconds")
     parser.add_argument("--per-family", type=int, default=10)
     parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=list(FAMILIES), metavar="NAME")
-    parser.add_argument("--models", type=Path, nargs="*", default=[], metavar="FILE")
+    parser.add_argument("--models", nargs="*", default=[], metavar="FILE[:NAME=1x3x320x320,…]")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     given.keep.mkdir(parents=True, exist_ok=True)
     networks = truth.of_families(given.families, given.per_family, given.precision, given.keep, given.seed)
-    networks += [Network(FILES, devices.load_onnx(path)) for path in given.models]
+    networks += [Network(FILES, model_file(text)) for text in given.models]
     with devices.open(given.device) as device:
         print(f"{device.info.spec}, {given.precision}, {len(networks)} networks")
         seconds = None if given.profile else given.time_limit
