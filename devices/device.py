@@ -25,7 +25,8 @@ class DeviceInfo:
     """The fingerprint: everything that changes how long a model takes. Two equal fingerprints are the same device.
 
     Attributes:
-        spec: canonical specification with every setting spelt out, e.g. ``onnxruntime:threads=1``.
+        spec: canonical specification with every setting spelt out, e.g. ``onnxruntime:threads=1``. Where the machine is, is no
+            part of it: the same machine may be here, or be reached by several names.
         hardware: e.g. ``{"cpu": "…", "flags": ["avx2", …], "cores": 2, "machine": "x86_64"}``.
         versions: the runtime's and its dependencies' versions.
         settings: every setting that changes time, defaults included.
@@ -117,9 +118,15 @@ class Session(Protocol):
 
 
 class Device(ABC):
-    """One runtime with its settings. A context manager: leaving it ends the worker process."""
+    """One runtime with its settings. A context manager: leaving it ends the worker process.
+
+    Attributes:
+        info: what it is.
+        spec: opens it again; unlike that of ``info`` it says where it is.
+    """
 
     info: DeviceInfo
+    spec: str
 
     @abstractmethod
     def load(self, graph: Graph, inputs: Mapping[str, NDArray[Any]] | None = None) -> AbstractContextManager[Session]:

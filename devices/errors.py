@@ -3,7 +3,8 @@
 HwnasError
 ├── InvalidModel               the ONNX file is damaged, hostile, or not at one binding of shapes
 ├── DeviceError
-│   ├── DeviceUnavailable      not installed, no such hardware
+│   ├── DeviceUnavailable      not installed, no such hardware, in use by somebody else
+│   │   └── ConnectionLost     the machine elsewhere cannot be reached, or no longer
 │   ├── UnsupportedOp          this runtime cannot run the model
 │   ├── DeviceOutOfMemory
 │   ├── DeviceCrashed          the worker process died
@@ -39,6 +40,10 @@ class DeviceError(HwnasError):
 
 class DeviceUnavailable(DeviceError):
     """The runtime is not installed or its hardware is not here; ``hint`` has the install line."""
+
+
+class ConnectionLost(DeviceUnavailable):
+    """The connection to a machine elsewhere broke, or cannot be made; it may come back."""
 
 
 class UnsupportedOp(DeviceError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 Blob = bytes | bytearray | memoryview
 _LENGTH = struct.Struct(">Q")
 PREFIX = _LENGTH.size
+WITH_MODEL = frozenset({"load", "trace", "memory", "resident"})
+"""Requests whose first blob is a serialised model."""
+_WORTH_COMPRESSING, _SAMPLE = 1 << 10, 1 << 14
 
 
 def header_length(prefix: Blob) -> int:
@@ -31,6 +35,28 @@ def decode_header(raw: Blob) -> tuple[dict[str, Any], list[int]]:
     """Header and the lengths of the blobs that follow it."""
     header: dict[str, Any] = json.loads(bytes(raw))
     return header, header.pop("blobs")
+
+
+def deflate(header: Mapping[str, Any], blobs: Sequence[Blob]) -> tuple[dict[str, Any], list[Blob]]:
+    """The same frame with those blobs compressed for which it pays; trained float weights, for one, hardly get smaller."""
+    packed = [zlib.compress(b, 1) if _compressible(b) else b for b in blobs]
+    return {**header, "deflated": [i for i, b in enumerate(blobs) if packed[i] is not b]}, packed
+
+
+def inflate(header: dict[str, Any], blobs: Sequence[Blob]) -> tuple[dict[str, Any], list[Blob]]:
+    """Inverse of :func:`deflate`; other frames stay as they are."""
+    packed = set(header.pop("deflated", ()))
+    return header, [zlib.decompress(b) if i in packed else b for i, b in enumerate(blobs)]
+
+
+def _compressible(blob: Blob) -> bool:
+    """Whether a blob gets smaller by a tenth, from three samples of it."""
+    if len(blob) < _WORTH_COMPRESSING:
+        return False
+    view = memoryview(blob).cast("B")
+    starts = (0, (len(view) - _SAMPLE) // 2, len(view) - _SAMPLE) if len(view) > 3 * _SAMPLE else (0,)
+    sample = b"".join(view[s : s + _SAMPLE] for s in starts) if len(starts) > 1 else bytes(view)
+    return len(zlib.compress(sample, 1)) < 0.9 * len(sample)
 
 
 def pack(arrays: Mapping[str, NDArray[Any]]) -> tuple[list[Any], list[Blob]]:

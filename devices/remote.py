@@ -12,18 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.device import Device, DeviceInfo, Memory
-from devices.errors import DeviceCrashed, DeviceError, DeviceTimedOut
+from devices.errors import ConnectionLost, DeviceCrashed, DeviceError, DeviceTimedOut
 from devices.frames import Blob, pack, unpack
 from devices.graph import random_inputs
 from devices.kernels import ExecutedKernel
 from devices.liveness import estimated_memory
-from devices.process import WorkerProcess
+from devices.process import Reply, Worker
 from devices.profile import Lowering
-from devices.spec import Setting, canonical
+from devices.spec import Setting
 
 if TYPE_CHECKING:
     from devices.graph import Graph
 
+CRASHES, BREAKS = 2, 5
+"""Attempts at one request that may end the worker, and that may break the connection."""
 _INFER_BYTES = 4 << 20
 T = TypeVar("T")
 
@@ -70,24 +72,30 @@ class MakesModels(Protocol):
 @final
 class WorkerDevice(Device):
     """A device in a worker process. If the worker dies or hangs over a model, the worker is started again and the model runs
-    alone once more; if that fails too, only that model is lost. Other sessions are loaded again when they are next used."""
+    alone once more; if that fails too, only that model is lost. Other sessions are loaded again when they are next used, also
+    when the connection to a machine elsewhere broke and was made again."""
 
     def __init__(
-        self, name: str, runtime: RuntimeHost, settings: Mapping[str, Any], command: Sequence[str], timeout_s: float
+        self,
+        spec: str,
+        runtime: RuntimeHost,
+        settings: Mapping[str, Any],
+        process: Worker,
+        timeout_s: float,
+        address: str = "",
     ) -> None:
+        self.spec = address + spec
         self.runtime = runtime
         self.settings = dict(settings)
         self.timeout_s = timeout_s
-        self.process = WorkerProcess(command)
+        self.process = process
         self._ids = count()
         try:
             told, _ = self.process.ask({"ask": "hello"}, timeout_s=timeout_s)
         except BaseException:
             self.close()
             raise
-        self.info = DeviceInfo(
-            canonical(name, settings), told["hardware"], told["versions"], {**settings, **runtime.fixed}
-        )
+        self.info = DeviceInfo(spec, told["hardware"], told["versions"], {**settings, **runtime.fixed})
 
     @contextmanager
     def load(self, graph: Graph, inputs: Mapping[str, NDArray[Any]] | None = None) -> Iterator[WorkerSession]:
@@ -191,7 +199,7 @@ class WorkerSession:
         """Free the model in the worker."""
         process = self._device.process
         if self._loaded_in == process.starts and process.pid is not None:
-            with suppress(DeviceCrashed, DeviceTimedOut):  # so it is free
+            with suppress(DeviceCrashed, DeviceTimedOut, ConnectionLost):  # so it is free
                 self._ask("free", {})
         self._loaded_in = -1
 
@@ -207,41 +215,42 @@ class WorkerSession:
         model: bytes = self._graph.to_onnx().SerializeToString()
         return model
 
-    def _ask(
-        self, what: str, header: Mapping[str, Any], blobs: Sequence[Blob] = ()
-    ) -> tuple[dict[str, Any], list[bytes]]:
+    def _ask(self, what: str, header: Mapping[str, Any], blobs: Sequence[Blob] = ()) -> Reply:
         return self._device.process.ask(
             {"ask": what, "session": self._number, **header}, blobs, timeout_s=self._device.timeout_s
         )
 
-    def _ask_loaded(
-        self, what: str, header: Mapping[str, Any], blobs: Sequence[Blob] = ()
-    ) -> tuple[dict[str, Any], list[bytes]]:
-        def once() -> tuple[dict[str, Any], list[bytes]]:
+    def _ask_loaded(self, what: str, header: Mapping[str, Any], blobs: Sequence[Blob] = ()) -> Reply:
+        def once() -> Reply:
             if self._loaded_in != self._device.process.starts or self._device.process.pid is None:
                 self._load()
             return self._ask(what, header, blobs)
 
         return self._guarded(once)
 
-    def _ask_with_model(self, what: str, model: Blob) -> tuple[dict[str, Any], list[bytes]]:
+    def _ask_with_model(self, what: str, model: Blob) -> Reply:
         described, blobs = pack(self._inputs)
         header = {"inputs": described, "settings": self._device.settings}
         return self._guarded(lambda: self._ask(what, header, [model, *blobs]))
 
     def _guarded(self, action: Callable[[], T]) -> T:
-        """Run ``action``; if the worker is lost over it, once more in a fresh worker that holds nothing else."""
+        """Run ``action``; if the worker is lost over it, once more in a fresh worker that holds nothing else. A connection that
+        broke is not the model's fault, unless it does so again and again."""
         if self._lost is not None:
             raise self._lost
-        try:
-            return action()
-        except (DeviceCrashed, DeviceTimedOut):
-            pass
-        try:
-            return action()
-        except (DeviceCrashed, DeviceTimedOut) as error:
-            self._lost = error
-            raise
+        crashes = breaks = 0
+        while True:
+            try:
+                return action()
+            except (DeviceCrashed, DeviceTimedOut) as error:
+                crashes += 1
+                if crashes == CRASHES:
+                    self._lost = error
+                    raise
+            except ConnectionLost:
+                breaks += 1
+                if breaks == BREAKS:
+                    raise
 
 
 def _checked(graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -108,7 +108,7 @@ def certify(
     terms = _Terms(
         Limits(**vars(budget)), max_accuracy_drop, task.name, given, task.classes, predicted=dict(predicted or {})
     )
-    with devices.open(device) as opened:
+    with devices.open(device, on_event=on_event) as opened:
         qualities = _qualities(opened, graphs, task, given, on_event)
         costs = _costs(opened, graphs, profile, seed, on_event)
     return _issue(folder, opened.info, terms, qualities, costs)
@@ -142,7 +142,7 @@ def certify_again(
         )
     graphs = _graphs(folder)
     spec = former.device_info.spec
-    with devices.open(device or spec) as opened:
+    with devices.open(device or spec, on_event=on_event) as opened:
         if task is None:
             qualities = {
                 name: _Quality(f.accuracy, f.validation_accuracy, f.agreement, f.accuracy_lost, f.accuracy_lost_ci95)
@@ -230,7 +230,7 @@ def _costs(
     for (name, graph), timing in zip(graphs.items(), timings, strict=True):
         with device.load(graph) as session:
             memory = session.memory()
-        costs[name] = _Cost(timing, memory, devices.resident_bytes(device.info.spec, graph))
+        costs[name] = _Cost(timing, memory, devices.resident_bytes(device.spec, graph))
     return costs
 
 

@@ -128,7 +128,7 @@ def _run_one(config: Config, folder: Path, on_event: OnEvent, *, task: Task | No
     for part in (folder / "work", folder / "bundle"):
         part.mkdir(parents=True, exist_ok=True)
     with (
-        devices.open(config.device.spec) as device,
+        devices.open(config.device.spec, on_event=on_event) as device,
         Journal(folder / "journal.jsonl", _header(config, device, task)) as journal,
     ):
         write_text(folder / "config.toml", config.to_toml())

@@ -23,22 +23,85 @@ from hwnas.commands.answer import (
 )
 
 if TYPE_CHECKING:
+    from devices import DeviceStatus
     from hwnas.space import SearchSpace
 
 
-def devices(json: Json = False) -> Answer:
-    """What can run here, and for the rest why not and what to install.
+def devices(
+    where: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[setup] [ssh://USER@HOST:PORT[/RUNTIME]]", help="A machine elsewhere.", show_default=False
+        ),
+    ] = None,
+    python: Annotated[
+        str | None, typer.Option(help="setup: a Python there that has numpy and the runtime; nothing is fetched then.")
+    ] = None,
+    wheels: Annotated[
+        Path | None, typer.Option(help="setup: a folder of wheels to send; then the machine fetches none itself.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="setup: take away what it put there.")] = False,
+    json: Json = False,
+) -> Answer:
+    """What can run here, and for the rest why not and what to install. With an address: what can run there.
 
-    Example: `hwnas devices --json`
+    `setup` puts a runtime on a machine elsewhere: hwnas's worker, numpy and the runtime, in `~/.hwnas` there, with pip. It goes
+    through your `ssh`, with your configuration, keys and known hosts. From then on the address is a device like any other.
+
+    Examples: `hwnas devices --json` · `hwnas devices setup ssh://pi@board/onnxruntime` · `hwnas devices ssh://pi@board` ·
+    `hwnas measure model.onnx --device ssh://pi@board/onnxruntime:threads=4` · `hwnas devices setup ssh://pi@board/onnxruntime
+    --remove`
     """
     import devices as package
+    from devices.hardware import hardware
 
-    found = package.describe()
-    rows = [(d.spec, d.unavailable or "ready", ", ".join(f"{k}: {v}" for k, v in d.settings.items())) for d in found]
+    words = list(where or ())
+    setting_up = words[:1] == ["setup"]
+    if len(words) != setting_up + 1 and (words or setting_up):
+        raise ValueError(f"written hwnas devices [setup] [ssh://HOST/RUNTIME], got {' '.join(words)!r}")
+    if (python or wheels or remove) and not setting_up:
+        raise ValueError("--python, --wheels and --remove are for hwnas devices setup ssh://HOST/RUNTIME")
+    if words:
+        found, machine, shown = _elsewhere(words[-1], setting_up, python, wheels, remove)
+    else:
+        found, machine, shown = package.describe(), hardware(), []
+    rows = [
+        (
+            d.spec,
+            d.unavailable or "ready",
+            ", ".join(f"{k} {v}" for k, v in d.versions.items()),
+            ", ".join(f"{k}: {v}" for k, v in d.settings.items()),
+        )
+        for d in found
+    ]
+    if machine:
+        shown.append(f"{machine['cpu']}, {machine['cores']} cores, {machine['machine']}, {machine['system']}")
     return Answer(
-        {"devices": [asdict(d) | {"available": not d.unavailable} for d in found]},
-        [table(("device", "status", "settings"), rows)],
+        {"devices": [asdict(d) | {"available": not d.unavailable} for d in found], "hardware": machine},
+        [*([table(("device", "status", "versions", "settings"), rows)] if rows else []), *shown],
     )
+
+
+def _elsewhere(
+    spec: str, setting_up: bool, python: str | None, wheels: Path | None, remove: bool
+) -> tuple[list[DeviceStatus], dict[str, Any], list[str]]:
+    """Status of devices on another machine, its hardware, and what is to be said."""
+    import devices as package
+    from devices.ssh import address, target
+    from hwnas import progress
+
+    at, local = address.split(spec)
+    runtime = local.partition(":")[0]
+    if at is None or (setting_up and not runtime):
+        raise ValueError(f"a machine elsewhere is written ssh://USER@HOST:PORT{'/RUNTIME' * setting_up}, got {spec!r}")
+    if remove:
+        target.remove(at, runtime)
+        return [], {}, [f"{runtime} is removed from {at}."]
+    if setting_up:
+        with progress.shown() as on_event:
+            target.setup(at, runtime, python=python, wheels=wheels, on_event=on_event)
+    told = [target.describe(at, name) for name in ([runtime] if runtime else package.names())]
+    return [status for status, _ in told], next((machine for _, machine in told if machine), {}), []
 
 
 def measure(
@@ -55,7 +118,7 @@ def measure(
     import profilers
     from hwnas import progress
 
-    with progress.shown() as on_event, package.open(device) as opened:
+    with progress.shown() as on_event, package.open(device, on_event=on_event) as opened:
         graphs = [package.load_onnx(path, shapes(input)) for path in models]
         timings = profilers.measure_graphs(opened, graphs, on_event=on_event)
         memories = []
@@ -121,7 +184,7 @@ def profile(
         return _check(out, device)
     if space is None and not for_:
         raise ValueError("say what the profile is for: --space NAME or --for MODEL.onnx")
-    with progress.shown() as on_event, package.open(device) as opened:
+    with progress.shown() as on_event, package.open(device, on_event=on_event) as opened:
         graphs = [package.load_onnx(path) for path in for_ or ()]
         covered = None if space is None else _space(space, input_shape, classes)
         made = profiles.make(
@@ -150,8 +213,9 @@ def _check(path: Path, spec: str) -> Answer:
     import devices as package
     import profilers
     from devices import profile as files
+    from hwnas import progress
 
-    with package.open(spec) as opened:
+    with progress.shown() as on_event, package.open(spec, on_event=on_event) as opened:
         found = profilers.check(opened, files.load(path))
     word = "holds" if found.holds else "no longer holds: profile again into another file"
     rows = [(digest, percent(drift)) for digest, drift in found.drift.items()]
