@@ -31,9 +31,9 @@ from devices.worker import claim_pipes, end_with_host, failure
 
 MARKER = b"\0hwnas\n"  # login shells may print something before
 SILENT = 250  # status of an end because of silence
-SILENCE_S = 30.0
+OPENING_S = 30.0
 FORWARDING_S = 300.0
-REPLACED_S = 5.0
+ASKED_S, REPLACED_S = 1.0, 5.0
 FOLDER = source.PACKAGE.parent.parent  # of this runtime: beside the source are the models
 
 
@@ -58,6 +58,7 @@ def serve(runtime: str) -> NoReturn:
     end_with_host(pipe, life.end)
     opening, _ = host.read()
     host.patience_s += opening["wait_s"]
+    host.silence_s = opening["silence_s"]
     with _replace(opening["connection"]):
         try:
             held = _admitted(runtime, opening, sink)
@@ -97,18 +98,19 @@ class _Host:
     """Reads what the host sends.
 
     Attributes:
-        patience_s: how long nothing may come before the host counts as gone.
+        silence_s: how long nothing may come, as a rule, before the host counts as gone.
+        patience_s: the same just now.
         heard: when something came last.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self.patience_s = SILENCE_S
+        self.silence_s = self.patience_s = OPENING_S
         self.heard = time.monotonic()
 
     def read(self) -> tuple[dict[str, Any], list[Blob]]:
         """One frame."""
-        self.heard, self.patience_s = time.monotonic(), SILENCE_S
+        self.heard, self.patience_s = time.monotonic(), self.silence_s
         header, lengths = decode_header(self._take(header_length(self._take(PREFIX))))
         return inflate(header, [self._take(n) for n in lengths])
 
@@ -118,7 +120,7 @@ class _Host:
         while rest:
             got = os.readv(self._descriptor, [rest])
             if not got:
-                time.sleep(SILENCE_S)  # the host is gone, and the watch ends this process
+                time.sleep(OPENING_S)  # the host is gone, and the watch ends this process
             self.heard = time.monotonic()
             rest = rest[got:]
         return taken
@@ -192,11 +194,11 @@ def _replace(connection: str) -> BinaryIO:
     folder.mkdir(exist_ok=True)
     for path in folder.iterdir():
         with suppress(FileNotFoundError), path.open("rb") as file:
-            until = time.monotonic() + REPLACED_S
-            while not (free := _locked(file)) and path.name == connection and time.monotonic() < until:
-                pid = os.pread(file.fileno(), 20, 0)
+            start = time.monotonic()
+            while not (free := _locked(file)) and path.name == connection and time.monotonic() < start + REPLACED_S:
+                pid, asked = os.pread(file.fileno(), 20, 0), time.monotonic() > start + ASKED_S
                 if pid.isdigit():
-                    os.kill(int(pid), signal.SIGTERM)
+                    os.kill(int(pid), signal.SIGKILL if asked else signal.SIGTERM)
                 time.sleep(0.05)
             if free:
                 path.unlink()

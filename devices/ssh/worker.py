@@ -20,11 +20,13 @@ from devices.journal import differences
 from devices.process import Conversation, Reply, crashed, raise_failure
 from devices.ssh import client, source
 from devices.ssh.address import Address
-from devices.ssh.supervisor import MARKER, SILENCE_S, SILENT
+from devices.ssh.supervisor import MARKER, SILENT
 from devices.ssh.target import run_line, setup_line
 
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Before each attempt to connect again; in all enough for a machine to start again."""
+SILENCE_S = 30.0
+"""After which the far end takes this process for gone; it is told several times in between that it is not."""
 _GREETING_S = 60.0
 _NOISE_BYTES = 1 << 16
 _NOT_FOUND = 127  # a shell's status
@@ -124,6 +126,7 @@ class SshWorker:
             "who": f"{_account()} on {platform.node()}, process {os.getpid()}",
             "connection": self._id,
             "wait_s": self._wait_s,
+            "silence_s": SILENCE_S,
             "source": source.digest(),
             "setup": f"Set it up again: {setup_line(self._address, self._runtime)}",
         }
