@@ -6,15 +6,16 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Blob = bytes | bytearray | memoryview
+B = TypeVar("B", bytes, bytearray)
 _LENGTH = struct.Struct(">Q")
 PREFIX = _LENGTH.size
-WITH_MODEL = frozenset({"load", "trace", "memory", "resident"})
+WITH_MODEL = frozenset({"load", "trace", "memory", "resident", "build"})
 """Requests whose first blob is a serialised model."""
 _WORTH_COMPRESSING, _SAMPLE = 1 << 10, 1 << 14
 
@@ -43,7 +44,7 @@ def deflate(header: Mapping[str, Any], blobs: Sequence[Blob]) -> tuple[dict[str,
     return {**header, "deflated": [i for i, b in enumerate(blobs) if packed[i] is not b]}, packed
 
 
-def inflate(header: dict[str, Any], blobs: Sequence[Blob]) -> tuple[dict[str, Any], list[Blob]]:
+def inflate(header: dict[str, Any], blobs: Sequence[B]) -> tuple[dict[str, Any], list[B | bytes]]:
     """Inverse of :func:`deflate`; other frames stay as they are."""
     packed = set(header.pop("deflated", ()))
     return header, [zlib.decompress(b) if i in packed else b for i, b in enumerate(blobs)]

@@ -17,8 +17,8 @@ from devices import errors
 from devices.frames import PREFIX, Blob, decode_header, encode, header_length, inflate
 
 _CHUNK = 1 << 20
-_WORDS_BYTES = 2000
-Reply = tuple[dict[str, Any], list[Blob]]
+_WORDS_BYTES, _WORDS_S = 2000, 5.0
+Reply = tuple[dict[str, Any], list[bytes]]
 
 
 def local_command(runtime: str) -> list[str]:
@@ -165,8 +165,12 @@ class Conversation:
                 os.write(self._stdin.fileno(), frame)
 
     def last_words(self) -> tuple[int, str]:
-        """Wait for its end: the status, negative if a signal was the reason, and what it last wrote to standard error."""
-        code = self._process.wait()
+        """Wait for its end, which is near. Its status, negative if by a signal, and what it last wrote to standard error."""
+        try:
+            code = self._process.wait(_WORDS_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
         self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, self._stderr.tell() - _WORDS_BYTES))
         return code, self._stderr.read().decode(errors="replace").strip()

@@ -389,6 +389,17 @@ def test_two_never_time_on_a_machine_together(machine: Loopback, spec: str) -> N
     assert second.returncode == 0
 
 
+def test_a_device_that_is_not_used_leaves_the_machine_to_others(
+    machine: Loopback, spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that trains for hours keeps its device open."""
+    monkeypatch.setattr(worker, "IDLE_S", 0.6)
+    with devices.open(spec) as device, device.load(network()) as session:
+        wait_until(lambda: not machine.processes(), "the machine is still taken")
+        assert session.run(3).shape == (3,)
+        assert device.process.starts > 1
+
+
 def test_devices_of_one_process_take_turns(machine: Loopback, spec: str) -> None:
     """Several devices may be profiled at the same time; on one machine their runs never overlap."""
     with devices.open(spec) as one, devices.open(spec.replace("=1", "=2")) as two:

