@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import devices
+from devices.errors import DeviceCrashed, UnsupportedOp
+from devices.events import Note
 from hwnas import certificate as certificates
 from hwnas.accuracy import SharedWeights
 from hwnas.certificate import FLOAT, INT8
@@ -73,7 +75,8 @@ class Delivery:
         self.steps.once("exported", exported, model)
 
     def quantize(self, device: Device, profile: Profile) -> None:
-        """Write the INT8 file, with the layers in float32 that ``device`` and the validation images ask for."""
+        """Write the INT8 file, with the layers in float32 that ``device`` and the validation images ask for; none if the device
+        takes no INT8 files."""
         from hwnas.atomic import write_bytes
         from hwnas.mixed_precision import mix
         from hwnas.task import normalize
@@ -83,17 +86,22 @@ class Delivery:
         def quantized() -> Mapping[str, Any]:
             rng = np.random.default_rng(self.config.seed)
             chosen = rng.permutation(len(self.task.train))[: settings.calibration_images]
-            mixture = mix(
-                self._bundle / FLOAT,
-                normalize(self.task.train.images[chosen], self.task, self._size),
-                normalize(self.task.validation.images, self.task, self._size),
-                self.task.validation.labels,
-                device,
-                max_accuracy_drop=settings.max_accuracy_drop,
-                profile=profile,
-                seed=self.config.seed,
-                on_event=self.on_event,
-            )
+            try:
+                mixture = mix(
+                    self._bundle / FLOAT,
+                    normalize(self.task.train.images[chosen], self.task, self._size),
+                    normalize(self.task.validation.images, self.task, self._size),
+                    self.task.validation.labels,
+                    device,
+                    max_accuracy_drop=settings.max_accuracy_drop,
+                    profile=profile,
+                    seed=self.config.seed,
+                    on_event=self.on_event,
+                )
+            except (UnsupportedOp, DeviceCrashed) as error:
+                int8.unlink(missing_ok=True)
+                self.on_event(Note(f"No INT8 file: {device.info.spec} does not run it. {error.message}"))
+                return {"verdict": f"{device.info.spec} does not run Q/DQ files in INT8.", "refused": error.message}
             write_bytes(int8, mixture.model.SerializeToString())
             return mixture.to_json()
 
@@ -109,7 +117,8 @@ class Delivery:
         from hwnas.mistakes import find
 
         def certified() -> Mapping[str, Any]:
-            estimates = predictor.predict([devices.load_onnx(self._bundle / name) for name in (FLOAT, INT8)], device)
+            names = [name for name in (FLOAT, INT8) if (self._bundle / name).exists()]
+            estimates = predictor.predict([devices.load_onnx(self._bundle / name) for name in names], device)
             certificate = certify(
                 self._bundle,
                 self.budget,
@@ -117,7 +126,7 @@ class Delivery:
                 task=self.task,
                 predicted={
                     name: Predicted(float(estimates.latency_ms[i]), float(estimates.p50_ms[i]))
-                    for i, name in enumerate((FLOAT, INT8))
+                    for i, name in enumerate(names)
                     if all(kernel.profiled for kernel in estimates.kernels[i])
                 },
                 profile=profile,
@@ -125,7 +134,7 @@ class Delivery:
                 seed=self.config.seed,
                 on_event=self.on_event,
             )
-            kernels = estimates.kernels[(FLOAT, INT8).index(certificate.deploy)]
+            kernels = estimates.kernels[names.index(certificate.deploy)]
             mistakes = find(self._bundle / certificate.deploy, certificate.input, self.task, self.config.device.spec)
             return {
                 "within_budget": certificate.within_budget,

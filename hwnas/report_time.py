@@ -45,7 +45,7 @@ def sensitivity(data: ReportData) -> Section | None:
     quantized = data.quantized or {}
     rows = quantized.get("sensitivity", ())
     if not rows:
-        return None
+        return Section("int8", "INT8", (quantized["verdict"],)) if "refused" in quantized else None
     kept = set(quantized.get("float_layers", ()))
     head = tuple(Cell(h) for h in ("layer", "points lost", "µs gained", "is"))
     return Section(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,15 @@ class Steps:
 
     def once(self, name: str, work: Callable[[], Mapping[str, Any]], *files: Path) -> Mapping[str, Any]:
         """What the step recorded when it was done; it is done now if it was not, or if ``files`` are no longer as it
-        left them."""
+        left them, there or not."""
         unit = self.recorded(name)
-        if unit is not None and all(path.exists() and unit["files"].get(path.name) == sha256(path) for path in files):
+        if unit is not None and unit["files"] == _hashes(files):
             return unit
         unit = {"unit": name, **work()}
-        unit["files"] = {path.name: sha256(path) for path in files}
+        unit["files"] = _hashes(files)
         self._journal.append(unit)
         return unit
+
+
+def _hashes(files: Sequence[Path]) -> dict[str, str]:
+    return {path.name: sha256(path) for path in files if path.exists()}

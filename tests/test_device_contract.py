@@ -23,7 +23,7 @@ from devices.graph import random_inputs
 from devices.remote import WorkerDevice
 
 STATUS = {status.name: status for status in devices.describe()}
-MUST_RUN = {"onnxruntime", "openvino"}  # what `make test` installs: never skipped
+MUST_RUN = {"mnn", "onnxruntime", "openvino"}  # what `make test` installs: never skipped
 
 
 class Builder:
