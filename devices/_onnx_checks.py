@@ -173,7 +173,7 @@ def _values(graph: onnx.GraphProto) -> None:
     for value in (*graph.input, *graph.output):
         if not value.type.HasField("tensor_type"):
             raise InvalidModel(f"{value.name!r} is not a tensor.", hint="Only networks of tensors can be measured.")
-        if any(d.dim_value < 0 for d in value.type.tensor_type.shape.dim):
+        if any(d.dim_value < -1 for d in value.type.tensor_type.shape.dim):
             raise InvalidModel(f"{value.name!r} has a negative dimension: {shape_text(value)}.", hint=_AGAIN)
     if not graph.output:
         raise InvalidModel("The model has no output.", hint=_AGAIN)

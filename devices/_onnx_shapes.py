@@ -20,6 +20,7 @@ _ARITHMETIC = frozenset({
     "ReduceSum", "Reshape", "Shape", "Size", "Slice", "Sqrt", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze", "Where",
 })
 # fmt: on
+_VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze"})
 
 
 def complete(model: onnx.ModelProto) -> None:
@@ -48,6 +49,8 @@ def complete(model: onnx.ModelProto) -> None:
         found |= told
         if node.op_type in _ARITHMETIC:
             values |= _worked_out(node, types, values, opsets)
+    for value in graph.output:  # one that a file declares may be more general
+        value.type.CopyFrom(found.get(value.name, value.type))
     del graph.value_info[:]
     graph.value_info.extend(helper.make_value_info(name, kind) for name, kind in found.items())
 
@@ -75,6 +78,8 @@ def _worked_out(
         return {output: whole[start:end] if node.op_type == "Shape" else np.array(whole.prod())}
     if not all(name in values for name in node.input if name):
         return {}
+    if node.op_type in _VIEWS:  # the reference does not know their older forms
+        return {output: values[node.input[0]].reshape(shape)}
     evaluator = ReferenceEvaluator(node, opsets=opsets)
     (value,) = evaluator.run(None, {name: values[name] for name in node.input if name})
     return {output: np.asarray(value)}

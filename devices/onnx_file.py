@@ -45,6 +45,7 @@ def load_onnx(path: str | os.PathLike[str], shapes: Mapping[str, tuple[int, ...]
     model = _parse(Path(path))
     checks.structure(model)
     _fold_constants(model.graph)
+    _open_dimensions(model.graph)
     pin(model, shapes or {})
     return typed(model, Path(path).stem)
 
@@ -81,6 +82,14 @@ def _fold_constants(graph: onnx.GraphProto) -> None:
         kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in rest]
         del graph.node[:]
         graph.node.extend(kept)
+
+
+def _open_dimensions(graph: onnx.GraphProto) -> None:
+    """Leave open what some exporters write as -1 or ``?``, each dimension for itself."""
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value == -1 or dim.dim_param == "?":
+                dim.Clear()
 
 
 def pin(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -224,7 +233,8 @@ def _complete(graph: onnx.GraphProto) -> bool:
     known = {
         value.name
         for value in (*graph.value_info, *graph.output)
-        if all(d.HasField("dim_value") for d in value.type.tensor_type.shape.dim)
+        if value.type.tensor_type.HasField("shape")
+        and all(d.HasField("dim_value") for d in value.type.tensor_type.shape.dim)
     }
     return all(output in known for node in graph.node for output in node.output if output)
 

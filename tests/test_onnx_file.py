@@ -83,6 +83,25 @@ def test_constant_nodes_are_constants(tmp_path: Path) -> None:
     assert graph.digest() == devices.load_onnx(saved(graph.to_onnx(), tmp_path)).digest()
 
 
+def test_each_unnamed_dimension_is_open_for_itself(tmp_path: Path) -> None:
+    path = saved(small_model(dims=[-1, 3, "?", "?"]), tmp_path)
+    graph = devices.load_onnx(path, {"x": (1, 3, 16, 4)})
+    assert graph.tensors["c"].shape == (1, 8, 16, 4)
+    with pytest.raises(InvalidModel, match="has no fixed shape"):
+        devices.load_onnx(path)
+
+
+def test_shapes_computed_by_older_operators(tmp_path: Path) -> None:
+    model = small_model()
+    unsqueeze = model.graph.node[4]
+    del unsqueeze.input[1]
+    unsqueeze.attribute.append(helper.make_attribute("axes", [0]))
+    model.opset_import[0].version = 11
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, "n"]))
+    graph = devices.load_onnx(saved(model, tmp_path))
+    assert graph.tensors["y"] == TensorType("float32", (1, 10))
+
+
 def test_open_shapes_must_be_given(tmp_path: Path) -> None:
     path = saved(small_model(dims=["N", 3, "H", None]), tmp_path)
     with pytest.raises(InvalidModel, match="no fixed shape: Nx3xHx\\?") as caught:
@@ -167,7 +186,7 @@ def short_constant(model: ModelProto) -> None:
 
 
 def negative_input(model: ModelProto) -> None:
-    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -2
 
 
 def huge_input(model: ModelProto) -> None:
