@@ -15,24 +15,29 @@ class Setting:
 
     Attributes:
         parse: makes the value of its text; raises ValueError with what is needed.
+        bare: may be given by its value alone, in front: ``torch:cuda`` is ``torch:device=cuda``.
     """
 
     name: str
     default: Any
     parse: Callable[[str], Any]
     help: str
+    bare: bool = False
 
 
 def split(spec: str) -> tuple[str, dict[str, str]]:
-    """Runtime's name and the settings' texts.
+    """Runtime's name and the settings' texts; a value without a name, which can stand in front, is under ``""``.
 
     Raises:
-        ValueError: a setting without ``=``, or given twice.
+        ValueError: another setting without ``=``, or one given twice.
     """
     runtime, colon, rest = spec.partition(":")
     given: dict[str, str] = {}
-    for part in rest.split(",") if colon else ():
+    for i, part in enumerate(rest.split(",")) if colon else ():
         name, equals, value = (p.strip() for p in part.partition("="))
+        if i == 0 and name and not equals:
+            given[""] = name
+            continue
         if not equals or not name or not value:
             raise ValueError(f"device {spec!r}: settings are written NAME=VALUE with commas between, got {part!r}")
         if name in given:
@@ -48,6 +53,7 @@ def resolve(runtime: str, settings: Sequence[Setting], given: Mapping[str, str])
         ValueError: an unknown setting (with the nearest match) or a bad value.
     """
     known = [s.name for s in settings]
+    given = _named(runtime, settings, given)
     for name in given:
         if name not in known:
             raise ValueError(
@@ -60,6 +66,20 @@ def resolve(runtime: str, settings: Sequence[Setting], given: Mapping[str, str])
         except ValueError as error:
             raise ValueError(f"device {runtime!r}: {setting.name} {error}, got {given[setting.name]!r}") from None
     return values
+
+
+def _named(runtime: str, settings: Sequence[Setting], given: Mapping[str, str]) -> dict[str, str]:
+    """With a name for the value that has none."""
+    named = dict(given)
+    value = named.pop("", None)
+    if value is None:
+        return named
+    bare = next((s.name for s in settings if s.bare), None)
+    if bare is None:
+        raise ValueError(f"device {runtime!r}: settings are written NAME=VALUE with commas between, got {value!r}")
+    if bare in named:
+        raise ValueError(f"device {runtime!r}: setting {bare!r} is given twice")
+    return {bare: value, **named}
 
 
 def canonical(runtime: str, settings: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from devices import Device, Graph, Lowering, Profile
 from devices.profile import load as load_profile
+from predictors.attribution import attributed
 from predictors.calibration import Calibration
 from predictors.correction import Correction
 from predictors.errors import NotFitted, NotLowered
@@ -61,11 +62,12 @@ class LatencyPredictor:
     def fit(self, profile: Profile) -> Self:
         """Learn from a profile.
 
-        Kernels of all its networks train the kernel model, networks timed as a whole the correction. The intervals come from
+        Kernels of all its networks train the kernel model, networks timed as a whole the correction. Where the runtime gives
+        kernels no times, those come from the networks' (:mod:`predictors.attribution`). The intervals come from
         networks held out, in five folds, from both.
 
         Raises:
-            NotFitted: the profile has no kernel times, or fewer than eight timed networks.
+            NotFitted: the profile has fewer than eight timed networks.
         """
         from threadpoolctl import threadpool_limits
 
@@ -75,8 +77,6 @@ class LatencyPredictor:
                 f"The profile has {len(timed)} networks timed as a whole, at least {_FEWEST_TIMED} are needed.",
                 hint="Repeat the command that made the profile, with more time: it goes on where it ended.",
             )
-        if not any(k.seconds is not None for low in profile.lowerings.values() for k in low.kernels):
-            raise NotFitted("No kernel in the profile has a time of its own.")
         self.lowerings_ = dict(profile.lowerings)
         fold = np.random.default_rng(self.seed).permutation(len(timed)) % _FOLDS
         held_out = np.empty(len(timed))
@@ -217,9 +217,12 @@ class LatencyPredictor:
 
 def _fit(profile: Profile, lowered: Sequence[str], timed: Sequence[str], seed: int) -> tuple[KernelModel, Correction]:
     """Both models from the kernels of the networks ``lowered`` and the latencies of the networks ``timed``."""
-    model = KernelModel.fit(executions([profile.lowerings[d] for d in lowered]), seed=seed)
+    kernels = executions([profile.lowerings[d] for d in lowered])
     data = executions([profile.lowerings[d] for d in timed])
     latency = np.array([profile.timings[d].latency_ms for d in timed]) / 1e3
+    if not np.isfinite(kernels.seconds).any():
+        kernels = attributed(kernels, data, latency)
+    model = KernelModel.fit(kernels, seed=seed)
     return model, Correction.fit(data, model.seconds(data), latency)
 
 

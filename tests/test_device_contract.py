@@ -9,12 +9,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, save
+import torch
+from onnx import TensorProto, helper, numpy_helper, save
 from onnx.reference import ReferenceEvaluator
+from torch import nn
 
 import devices
 from devices import Graph, Node, TensorType, runtimes
@@ -23,7 +28,7 @@ from devices.graph import random_inputs
 from devices.remote import WorkerDevice
 
 STATUS = {status.name: status for status in devices.describe()}
-MUST_RUN = {"mnn", "onnxruntime", "openvino"}  # what `make test` installs: never skipped
+MUST_RUN = {"mnn", "onnxruntime", "openvino", "torch"}  # what `make test` installs: never skipped
 
 
 class Builder:
@@ -55,7 +60,48 @@ class Builder:
         return self.add("Conv", [x, weight, bias], (1, out, height, width), pads=pads, group=groups)
 
     def graph(self) -> Graph:
-        return Graph("test", tuple(self.nodes), self.tensors, ("x",), (self.last,), self.constants)
+        made = Graph("test", tuple(self.nodes), self.tensors, ("x",), (self.last,), self.constants)
+        return replace(made, make_module=partial(GraphModule, made))
+
+
+class GraphModule(nn.Module):
+    """The torch module of such a graph, with the weights of its ONNX model."""
+
+    def __init__(self, graph: Graph) -> None:
+        nn.Module.__init__(self)
+        self.graph = graph
+        for tensor in graph.to_onnx().graph.initializer:
+            self.register_buffer(tensor.name, torch.from_numpy(numpy_helper.to_array(tensor).copy()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        values = {"x": x, **dict(self.named_buffers())}
+        for node in self.graph.nodes:
+            values[node.outputs[0]] = self.apply_node(node, [values[name] for name in node.inputs])
+        return values[self.graph.outputs[0]]
+
+    def apply_node(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        functional = nn.functional
+        match node.op:
+            case "Conv":
+                padding, groups = (
+                    cast(tuple[int, ...], node.attributes["pads"])[:2],
+                    cast(int, node.attributes["group"]),
+                )
+                return functional.conv2d(inputs[0], inputs[1], inputs[2], padding=padding, groups=groups)
+            case "Gemm":
+                return functional.linear(*inputs)
+            case "GlobalAveragePool":
+                return functional.adaptive_avg_pool2d(inputs[0], 1)
+            case "Flatten":
+                return inputs[0].flatten(1)
+            case "Add":
+                return inputs[0] + inputs[1]
+            case "Mul":
+                return inputs[0] * inputs[1]
+            case "Relu" | "HardSwish" | "HardSigmoid":
+                made: torch.Tensor = getattr(functional, node.op.lower())(inputs[0])
+                return made
+        raise NotImplementedError(node.op)
 
 
 def mobile_like(size: int = 16, width: int = 16) -> Graph:

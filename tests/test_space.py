@@ -105,6 +105,8 @@ def test_graph_and_module_compute_the_same(space: SearchSpace) -> None:
         module = with_statistics(space.build(genotype), seed)
         graph, weights = space.graph(genotype), space.weights(module)
         assert weights.keys() == graph.weights
+        assert graph.make_module is not None
+        assert [p.shape for p in graph.make_module().parameters()] == [p.shape for p in module.parameters()]
         x = np.random.default_rng(seed).standard_normal(graph.tensors[graph.inputs[0]].shape, np.float32)
         session = onnxruntime.InferenceSession(
             graph.to_onnx(weights).SerializeToString(), providers=["CPUExecutionProvider"]

@@ -24,6 +24,7 @@ _TYPES = {
 }  # fmt: skip
 _ABSENT = "dynamic"  # type of what stands for a bias that is not there
 _MAIN = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
+_ACTIVATIONS = frozenset(("Relu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "LeakyRelu"))
 
 
 @dataclass(frozen=True)
@@ -134,17 +135,20 @@ def _seconds(walls: NDArray[np.float64], means_us: NDArray[np.float64]) -> list[
 
 
 def _kernel(graph: Graph, node: ExecNode, inputs: Sequence[tuple[TensorType, bool]], within: Sequence[Node]) -> Kernel:
-    """The executable graph has shapes, types, layouts and the primitive; the rest is the attributes of the nodes inside."""
+    """The executable graph has shapes, types, layouts and the primitive that was chosen, which is the kind's domain; what else
+    decides the cost is the attributes of the graph's nodes inside, the heaviest of which names the kind."""
     main = next((n for op in _MAIN for n in within if n.op == op), within[0] if within else None)
-    attributes: dict[str, Attribute] = {"primitive": node.primitive, "layouts": node.layouts}
+    attributes: dict[str, Attribute] = {"layouts": node.layouts}
     weight = None
     if main is not None:
-        attributes |= dict(main.attributes)
-        attributes |= {"operator": main.op, "operators": tuple(n.op for n in within)}
+        activation = next((n.op for n in within if n is not main and n.op in _ACTIVATIONS), "")
+        attributes |= {**main.attributes, "activation": activation, "operators": tuple(n.op for n in within)}
         weight = graph.tensors.get(main.inputs[1]) if main.op.startswith("Conv") else None
     operands = []
     for tensor, constant in inputs:
         if weight is not None and constant and tensor.size == weight.size:
             tensor = TensorType(tensor.dtype, weight.shape)  # groups are an axis of their own there
-        operands.append(Operand(tensor, constant))
-    return Kernel(node.layer, tuple(operands), node.outputs, tuple(sorted(attributes.items())))
+        if not (constant and tensor.dtype in ("int32", "int64") and len(tensor.shape) <= 1):  # axes and shapes
+            operands.append(Operand(tensor, constant))
+    kind = f"{node.layer}.{node.primitive}:{main.op if main else node.layer}"
+    return Kernel(kind, tuple(operands), node.outputs, tuple(sorted(attributes.items())))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +37,8 @@ class ChoiceSpace(SearchSpace):
     def graph(self, genotype: NDArray[np.int64]) -> Graph:
         """The inference graph: input ``input`` (1, C, size, size), output ``logits`` (1, classes)."""
         name = "-".join([type(self).__name__.lower(), "".join(str(int(g)) for g in genotype)])
-        return _steps.graph(name, self.input_shape[0], self.image_size(genotype), self.steps(genotype))
+        made = _steps.graph(name, self.input_shape[0], self.image_size(genotype), self.steps(genotype))
+        return replace(made, make_module=partial(self.build, genotype))
 
     def build(self, genotype: NDArray[np.int64]) -> nn.Module:
         """The trainable torch module."""

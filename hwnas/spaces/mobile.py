@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -192,7 +194,8 @@ class MobileSpace(SearchSpace):
     def graph(self, genotype: NDArray[np.int64]) -> Graph:
         """The inference graph: input ``input`` (1, C, size, size), output ``logits`` (1, classes)."""
         name = "mobile-" + "".join(str(int(g)) for g in genotype)
-        return blocks.graph(name, self.input_shape[0], self.parts(genotype))
+        made = blocks.graph(name, self.input_shape[0], self.parts(genotype))
+        return replace(made, make_module=partial(self.build, genotype))
 
     def build(self, genotype: NDArray[np.int64]) -> nn.Module:
         """The trainable torch module."""
