@@ -84,7 +84,7 @@ def _named(runtime: str, settings: Sequence[Setting], given: Mapping[str, str]) 
 
 def canonical(runtime: str, settings: Mapping[str, Any]) -> str:
     """The specification with every setting spelt out."""
-    return f"{runtime}:" + ",".join(f"{name}={value}" for name, value in settings.items())
+    return ":".join(filter(None, (runtime, ",".join(f"{name}={value}" for name, value in settings.items()))))
 
 
 def count(text: str) -> int:

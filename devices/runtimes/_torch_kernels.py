@@ -62,7 +62,7 @@ def _kernel(step: Mapping[str, Any]) -> Kernel:
     }
     pads = attributes.pop("padding", None)
     if isinstance(pads, tuple):
-        attributes["pads"] = pads * 2  # type: ignore[assignment]  # numbers
+        attributes["pads"] = pads * 2
     return Kernel(f"aten.{op}:{_OPERATORS.get(op, op)}", inputs, outputs, tuple(sorted(attributes.items())))
 
 

@@ -46,13 +46,15 @@ def run(module: Any, inputs: Sequence[torch.Tensor]) -> Run:
         elif node.op == "get_attr":
             values[node], maker[node] = attrgetter(str(node.target))(module), None
         elif node.op == "call_function":
-            args, kwargs = (fx.map_arg(a, values.__getitem__) for a in (node.args, node.kwargs))
+            target: Any = node.target
+            args: Any = fx.map_arg(node.args, values.__getitem__)
+            kwargs: Any = fx.map_arg(node.kwargs, values.__getitem__)
             start = perf_counter()
-            made = node.target(*args, **kwargs)  # type: ignore[operator]  # an operator
+            made = target(*args, **kwargs)
             stop = perf_counter()
             values[node] = made
             made_here.add(node)
-            if isinstance(node.target, torch._ops.OpOverload):
+            if isinstance(target, torch._ops.OpOverload):
                 maker[node] = len(steps)
                 steps.append(_described(node, made, values, maker))
                 seconds.append(stop - start)
