@@ -39,7 +39,9 @@ def exported(graph: Graph) -> bytes:
 def _program(make_module: Any, types: tuple[tuple[str, tuple[int, ...]], ...]) -> bytes:
     import torch
 
-    with torch.random.fork_rng(devices=[]):  # weights that a module makes up are the caller's random numbers, not used up
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # weights that a module makes up are the caller's random numbers, not used up
         module = make_module()
     if not isinstance(module, torch.export.ExportedProgram):
         inputs = tuple(torch.zeros(shape, dtype=getattr(torch, dtype)) for dtype, shape in types)
