@@ -20,8 +20,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +59,18 @@ class Made:
         return sum(n - 1 for n in lowered.values()) + sum(max(0, n - 4) for n in visited.values())
 
 
-def make(spec: str, graphs: Sequence[Graph], timed: int, path: Path) -> Made:
+def make(
+    spec: str,
+    graphs: Sequence[Graph],
+    timed: int,
+    path: Path,
+    meanwhile: AbstractContextManager[list[int]] | None = None,
+) -> Made:
     """Open the device and profile; the time includes both."""
     start = time.perf_counter()
-    with devices.open(spec) as device:
+    with devices.open(spec) as device, meanwhile or nullcontext([]) as killed:
         profilers.profile(device, graphs, timed=graphs[:timed], path=path)
-    return Made(path, time.perf_counter() - start)
+    return Made(path, time.perf_counter() - start, len(killed))
 
 
 @contextmanager
@@ -127,9 +133,9 @@ def main() -> None:
             ("connections killed", machine.connections),
             ("workers killed", lambda: machine.processes("devices.worker")),
         ):
-            with killing(victims, options.kills, seed=1) as killed:
-                made = make(spec, graphs, options.timed, folder / f"{name}.jsonl")
-            report(f"{len(killed)} {name}", replace(made, killed=len(killed)), there[0], there)
+            faults = killing(victims, options.kills, seed=1)
+            made = make(spec, graphs, options.timed, folder / f"{name}.jsonl", faults)
+            report(f"{made.killed} {name}", made, there[0], there)
         deadline = time.monotonic() + 5
         while machine.processes() and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -341,9 +341,9 @@ def test_a_link_that_died_unnoticed_leaves_nothing_behind(
     machine: Loopback, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``ssh`` stopped is a cable pulled out: neither end is told."""
-    monkeypatch.setattr(worker, "SILENCE_S", 2.0)
+    monkeypatch.setattr(worker, "SILENCE_S", 1.5)
     with devices.open(spec, timeout_s=5) as device, device.load(network()) as session:
-        time.sleep(3)
+        time.sleep(2.2)
         assert len(machine.processes("devices.worker")) == 1  # an idle host is no dead one
         pid = device.process.pid
         assert pid is not None

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, final
 from uuid import uuid4
 
-from devices.errors import ConnectionLost, DeviceUnavailable, HwnasError, ProvenanceMismatch
+from devices.errors import ConnectionLost, DeviceCrashed, DeviceError, DeviceUnavailable, HwnasError, ProvenanceMismatch
 from devices.events import Note, OnEvent
 from devices.frames import WITH_MODEL, Blob, deflate, encode
 from devices.journal import differences
@@ -90,13 +90,13 @@ class SshWorker:
             time.sleep(wait_s)
             try:
                 self._connect_once(timeout_s)
-            except ConnectionLost as error:
-                lost = error
-                self._on_event(Note(f"{error.message}. Trying again."))
+            except (ConnectionLost, DeviceCrashed) as error:  # it held no model yet
+                lost: DeviceError = error
+                self._on_event(Note(f"{error.message.rstrip('.')}. Trying again."))
             else:
                 return
         raise DeviceUnavailable(
-            f"{lost.message}; it was tried {len(BACKOFF_S)} times in {sum(BACKOFF_S):.0f} s.",
+            f"{lost.message.rstrip('.')}; it was tried {len(BACKOFF_S)} times in {sum(BACKOFF_S):.0f} s.",
             hint="Repeat the same command when the machine is back: what it finished is kept.",
         )
 
