@@ -6,6 +6,9 @@ product with a matrix larger than those caches, which is a probe of shared cache
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from devices import Graph, Node, TensorType
 
 
@@ -25,10 +28,27 @@ def _convolutions(name: str, channels: int, size: int) -> Graph:
             Node(f"conv{i}", "Conv", (f"x{i}", f"w{i}"), (f"c{i}",), {"kernel_shape": (3, 3), "pads": (1, 1, 1, 1)})
         )
         nodes.append(Node(f"relu{i}", "Relu", (f"c{i}",), (f"x{i + 1}",)))
-    return Graph(name, tuple(nodes), tensors, ("x0",), ("x3",), {f"w{i}": None for i in range(3)})
+    make_module = partial(_convolutions_module, channels)
+    return Graph(
+        name, tuple(nodes), tensors, ("x0",), ("x3",), {f"w{i}": None for i in range(3)}, make_module=make_module
+    )
+
+
+def _convolutions_module(channels: int) -> Any:
+    from torch import nn
+
+    layers = [(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.ReLU()) for _ in range(3)]
+    return nn.Sequential(*(layer for pair in layers for layer in pair))
 
 
 def _product(name: str, width: int) -> Graph:
     row = TensorType("float32", (1, width))
     tensors = {"x": row, "w": TensorType("float32", (width, width)), "y": row}
-    return Graph(name, (Node("product", "MatMul", ("x", "w"), ("y",)),), tensors, ("x",), ("y",), {"w": None})
+    nodes = (Node("product", "MatMul", ("x", "w"), ("y",)),)
+    return Graph(name, nodes, tensors, ("x",), ("y",), {"w": None}, make_module=partial(_product_module, width))
+
+
+def _product_module(width: int) -> Any:
+    from torch import nn
+
+    return nn.Linear(width, width, bias=False)
