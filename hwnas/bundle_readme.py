@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hwnas.certificate import INT8, Certificate, FileRecord
+from hwnas.bundle import ENGINES
+from hwnas.certificate import Certificate, FileRecord
 from hwnas.paired import Drop
 
 _EXAMPLE = """\
@@ -20,6 +21,26 @@ session = onnxruntime.InferenceSession("{deploy}", providers=["CPUExecutionProvi
 {resize}    x = (x - mean[:, None, None]) / std[:, None, None]
     (logits,) = session.run(None, {{"{input}": x[None]}})
     return classes[int(logits[0].argmax())]
+"""
+_ENGINE_EXAMPLE = """\
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from hwnas import devices
+from hwnas.bundle import graph
+
+classes = {classes}
+mean, std = np.array({mean}, np.float32), np.array({std}, np.float32)
+device = devices.open("tensorrt")
+session = ExitStack().enter_context(device.load(graph(Path(), "{deploy}")))
+
+
+{resampling}def classify(image: np.ndarray) -> str:
+    \"\"\"Name of the class of an image, uint8 ({channels}, height, width).\"\"\"
+    x = image.astype(np.float32) / 255
+{resize}    x = (x - mean[:, None, None]) / std[:, None, None]
+    return classes[int(session.infer(x[None])[0].argmax())]
 """
 _RESAMPLING = """\
 def resampling(old: int, new: int) -> np.ndarray:
@@ -39,7 +60,8 @@ def example(certificate: Certificate) -> str:
     if given.resize is not None:
         size = given.resize.size
         resize = f"    x = resampling(x.shape[1], {size}) @ x @ resampling(x.shape[2], {size}).T\n"
-    return _EXAMPLE.format(
+    template = _ENGINE_EXAMPLE if certificate.deploy in ENGINES else _EXAMPLE
+    return template.format(
         classes=list(certificate.classes),
         mean=list(given.mean),
         std=list(given.std),
@@ -58,6 +80,7 @@ def readme(certificate: Certificate) -> str:
     side = f"{height}×{width}"
     resized = f"resized to {side} (bilinear with antialiasing), " if given.resize else f"of {side} pixels, "
     kept = "The budget is kept" if certificate.within_budget else "**The budget is not kept**"
+    notes = "".join(f"{note}\n\n" for note in certificate.notes)
     rows = "\n".join(_row(name, record) for name, record in certificate.files.items())
     return f"""# {certificate.deploy}
 
@@ -69,7 +92,7 @@ def readme(certificate: Certificate) -> str:
 |---|---|---|---|---|---|---|---|
 {rows}
 
-`certificate.json` has everything that was measured. `hwnas certify FOLDER` measures this folder again.
+{notes}`certificate.json` has everything that was measured. `hwnas certify FOLDER` measures this folder again.
 
 ## How to load it
 
@@ -84,7 +107,7 @@ Output: one number for each of the {len(certificate.classes)} classes; the large
 
 def _paired(certificate: Certificate) -> str:
     """A sentence on what INT8 does to accuracy."""
-    file = certificate.files.get(INT8)
+    file = next((f for f in certificate.files.values() if f.precision == "int8"), None)
     if file is None or file.accuracy_lost is None or file.accuracy_lost_ci95 is None:
         return ""
     drop = Drop(file.accuracy_lost, *file.accuracy_lost_ci95)

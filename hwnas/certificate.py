@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -53,25 +53,51 @@ class NetworkInput(_Record):
     resize: Resize | None
 
 
-class FileRecord(_Record):
-    """One exported file.
+class Built(_Record):
+    """What an engine was built of, by which library, and for which GPUs; see :class:`devices.engine_file.EngineRecord`."""
+
+    onnx: str
+    onnx_sha256: str
+    library: str
+    version: str
+    targets: tuple[str, ...]
+    gpu: str | None
+
+
+class File(_Record):
+    """One file of the bundle.
 
     Attributes:
         sha256, bytes: of the file on disk.
-        latency_ms, p50_ms, p95_ms, ci95_ms: see the README, "What the numbers mean"; ``ci95_ms`` is of the median.
-        memory_bytes, memory_source, resident_bytes: weights and activations, who says so, growth of a fresh process.
         accuracy, validation_accuracy: fractions of the test and of the validation images that the file itself gets right.
         agreement: fraction of the test images that it classifies as the float32 file does.
         accuracy_lost, accuracy_lost_ci95: how much less accurate than the float32 file on the same test images, with the 95 %
             interval of that; None for the float32 file itself.
+        engine: of an engine, what it was built of.
+    """
+
+    sha256: str
+    bytes: int
+    precision: Literal["fp32", "fp16", "int8"]
+    accuracy: float
+    validation_accuracy: float
+    agreement: float
+    accuracy_lost: float | None = None
+    accuracy_lost_ci95: tuple[float, float] | None = None
+    engine: Built | None = None
+
+
+class FileRecord(File):
+    """A file that was measured.
+
+    Attributes:
+        latency_ms, p50_ms, p95_ms, ci95_ms: see the README, "What the numbers mean"; ``ci95_ms`` is of the median.
+        memory_bytes, memory_source, resident_bytes: weights and activations, who says so, growth of a fresh process.
         predicted_latency_ms, predicted_p50_ms: what the predictor said; None if it was not asked.
         stable: false if the machine was disturbed while it was measured.
         within_budget: the upper end of ``ci95_ms``, memory and size are all within the limits.
     """
 
-    sha256: str
-    bytes: int
-    precision: Literal["fp32", "int8"]
     latency_ms: float
     p50_ms: float
     p95_ms: float
@@ -79,15 +105,21 @@ class FileRecord(_Record):
     memory_bytes: int
     memory_source: str
     resident_bytes: int | None
-    accuracy: float
-    validation_accuracy: float
-    agreement: float
-    accuracy_lost: float | None = None
-    accuracy_lost_ci95: tuple[float, float] | None = None
     predicted_latency_ms: float | None = None
     predicted_p50_ms: float | None = None
     stable: bool
     within_budget: bool
+
+
+class UnmeasuredFile(File):
+    """A file that the device does not run: nothing is said of its time and memory. What is said of its accuracy is that of its
+    ONNX file, run by ONNX Runtime on a CPU.
+
+    Attributes:
+        reason: why, in words.
+    """
+
+    reason: str
 
 
 class SeedRecord(_Record):
@@ -161,6 +193,7 @@ class Certificate(_Record):
         within_budget: whether that file keeps the budget.
         max_accuracy_drop: how much validation accuracy INT8 may lose and still be deployed.
         device: the fingerprint of the device that measured.
+        unmeasured: files that this device does not run, such as engines where there is no GPU.
         notes: what the reader should know, in sentences.
         seeds: where search and training were repeated, what each came to.
     """
@@ -178,6 +211,7 @@ class Certificate(_Record):
     device: dict[str, Any]
     versions: dict[str, str]
     files: dict[str, FileRecord]
+    unmeasured: dict[str, UnmeasuredFile] = {}
     notes: tuple[str, ...] = ()
     seeds: Seeds | None = None
 
@@ -185,6 +219,11 @@ class Certificate(_Record):
     def device_info(self) -> DeviceInfo:
         """The device as the device packages have it."""
         return DeviceInfo.from_json(self.device)
+
+    @property
+    def all_files(self) -> dict[str, File]:
+        """Measured or not."""
+        return {**self.files, **self.unmeasured}
 
     def to_json(self) -> dict[str, Any]:
         """The content of the file."""
@@ -222,44 +261,23 @@ def read(bundle: str | os.PathLike[str]) -> Certificate:
 
 
 def require_unchanged(folder: Path, former: Certificate) -> None:
-    """Check that the files of a bundle are those that were certified.
+    """Check that the files of a bundle are those that were certified. An engine may be built anew, of the same ONNX file.
 
     Raises:
         ProvenanceMismatch: one is changed, missing or new.
     """
     changed = []
-    for name, record in former.files.items():
-        found = sha256(folder / name) if (folder / name).is_file() else "no file"
-        if found != record.sha256:
-            changed.append(f"{name}: found {found}, wanted {record.sha256}")
-    unknown = [n for n in (FLOAT, INT8) if (folder / n).is_file() and n not in former.files]
+    for name, record in former.all_files.items():
+        named, wanted = (record.engine.onnx, record.engine.onnx_sha256) if record.engine else (name, record.sha256)
+        found = sha256(folder / named) if (folder / named).is_file() else "no file"
+        if found != wanted:
+            changed.append(f"{named}: found {found}, wanted {wanted}")
+    unknown = [n for n in (FLOAT, INT8) if (folder / n).is_file() and n not in former.all_files]
     changed += [f"{name}: found a file, wanted none" for name in unknown]
     if changed:
         raise ProvenanceMismatch(
             f"{folder} is not as it was certified; it", changed, hint="Restore the files, or run the run again."
         )
-
-
-def choose(files: Mapping[str, FileRecord], max_accuracy_drop: float) -> tuple[str, str]:
-    """Name of the file to deploy, and why, in a sentence."""
-    full, int8 = files[FLOAT], files.get(INT8)
-    if int8 is None:
-        return FLOAT, "There is no INT8 file."
-    drop = full.validation_accuracy - int8.validation_accuracy
-    loses = f"INT8 loses {100 * drop:.2f} points of validation accuracy"
-    if drop > max_accuracy_drop:
-        return FLOAT, f"{loses}; {100 * max_accuracy_drop:.2f} are allowed."
-    times = f"{int8.p50_ms:.3g} ms against {full.p50_ms:.3g} ms"
-    if int8.within_budget != full.within_budget:
-        name, other = ("INT8", "FP32") if int8.within_budget else ("FP32", "INT8")
-        return (INT8 if int8.within_budget else FLOAT), f"{name} keeps the budget and {other} does not ({times})."
-    if int8.p50_ms >= full.p50_ms:
-        slower = f"INT8 is {int8.p50_ms / full.p50_ms:.2f} times as slow here, {times}"
-        return FLOAT, f"{slower}, and {loses.removeprefix('INT8 ')}: the float32 file is deployed."
-    return (
-        INT8,
-        f"INT8 is {full.p50_ms / int8.p50_ms:.2f} times as fast here, {times}, and {loses.removeprefix('INT8 ')}.",
-    )
 
 
 def sha256(path: Path) -> str:

@@ -1,7 +1,8 @@
 """Certify a bundle: measure the exported files themselves in a fresh process and say which one to deploy.
 
-A bundle holds ``model.onnx`` and perhaps ``model.int8.onnx``. Latency, memory and accuracy are those of the files; what was
-predicted stands beside them. Which file is deployed is decided on validation images; test images only give the figure.
+A bundle holds ``model.onnx``, perhaps ``model.int8.onnx``, perhaps engines (:mod:`hwnas.bundle`). Latency, memory and
+accuracy are those of the files; what was predicted stands beside them. Which file is deployed is decided on validation images;
+test images only give the figure.
 """
 
 from __future__ import annotations
@@ -11,20 +12,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import devices
 import profilers
 from devices import Device, DeviceInfo, Graph, Memory, Profile, Timing
-from devices.events import OnEvent, Progress, ignore
+from devices.events import OnEvent, ignore
 from devices.versions import versions
+from hwnas import bundle as bundles
 from hwnas import certificate as certificates
 from hwnas.atomic import write_text
 from hwnas.budget import Budget
+from hwnas.bundle import Contents
 from hwnas.bundle_readme import readme
-from hwnas.certificate import FLOAT, INT8, Certificate, FileRecord, Limits, NetworkInput, Resize, Seeds, choose, sha256
+from hwnas.certificate import (
+    FLOAT,
+    Certificate,
+    FileRecord,
+    Limits,
+    NetworkInput,
+    Resize,
+    Seeds,
+    UnmeasuredFile,
+    sha256,
+)
+from hwnas.deployment import choose
 from hwnas.errors import InvalidData
-from hwnas.mistakes import infer
-from hwnas.paired import paired_drop
+from hwnas.quality import Quality, qualities_of, remembered
 from hwnas.task import Task
 
 _VERSIONS = ("hwnas", "numpy", "onnx", "onnxruntime", "torch", "xgboost")
@@ -53,17 +67,6 @@ class _Terms:
 
 
 @dataclass(frozen=True)
-class _Quality:
-    """Fractions of images that a file gets right; see :class:`hwnas.certificate.FileRecord`."""
-
-    accuracy: float
-    validation_accuracy: float
-    agreement: float
-    accuracy_lost: float | None
-    accuracy_lost_ci95: tuple[float, float] | None
-
-
-@dataclass(frozen=True)
 class _Cost:
     """What a file needs."""
 
@@ -87,31 +90,31 @@ def certify(
     """Measure every file of a bundle and write ``certificate.json`` and ``README.md`` into it.
 
     Args:
-        bundle: folder with :data:`FLOAT` and perhaps :data:`INT8`.
+        bundle: folder with :data:`FLOAT` and perhaps more.
         budget: the limits.
         device: specification; the device is opened afresh, so everything is measured in a new process.
         task: whose validation and test images the files classify.
         predicted: by file name.
         profile: of the device; its sentinels tell whether the machine is as it was.
-        max_accuracy_drop: how much validation accuracy (a fraction) INT8 may lose and still be deployed.
+        max_accuracy_drop: how much validation accuracy (a fraction) a file may lose against float32 and still be deployed.
         seed: for the order of measuring.
         on_event: told of progress.
 
     Raises:
         InvalidData: the bundle has no :data:`FLOAT`, or the network does not fit the task.
-        DeviceError, ProvenanceMismatch: the device is not there, or not the profile's.
+        DeviceError, ProvenanceMismatch: the device is not there, or not the profile's; an engine is for another one.
         HwnasError: the bundle cannot be written.
     """
     folder = Path(bundle)
-    graphs = _graphs(folder)
-    given = _network_input(folder / FLOAT, graphs[FLOAT], task)
+    contents = bundles.contents(folder, device)
+    given = _network_input(folder / FLOAT, devices.load_onnx(folder / FLOAT), task)
     terms = _Terms(
         Limits(**vars(budget)), max_accuracy_drop, task.name, given, task.classes, predicted=dict(predicted or {})
     )
     with devices.open(device, on_event=on_event) as opened:
-        qualities = _qualities(opened, graphs, task, given, on_event)
-        costs = _costs(opened, graphs, profile, seed, on_event)
-    return _issue(folder, opened.info, terms, qualities, costs)
+        qualities = qualities_of(folder, opened, contents, task, given, on_event)
+        costs = _costs(opened, contents.measured, profile, seed, on_event)
+    return _issue(folder, opened.info, terms, contents, qualities, costs)
 
 
 def certify_again(
@@ -127,8 +130,8 @@ def certify_again(
     Without ``task`` the accuracies are those of the former certificate, and a note says so.
 
     Raises:
-        InvalidData: no certificate, or it is damaged; or the task is another one.
-        ProvenanceMismatch: a file is not the one that was certified.
+        InvalidData: no certificate, or it is damaged; the task is another one; or it is needed for a file that is new.
+        ProvenanceMismatch: a file is not the one that was certified; or an engine is for another device.
         DeviceError: the device is not there.
         HwnasError: the bundle cannot be written.
     """
@@ -140,17 +143,13 @@ def certify_again(
             f"The bundle was trained for the task {former.task} ({len(former.classes)} classes); {task.name} is another.",
             hint=f"Give the task {former.task}, or none.",
         )
-    graphs = _graphs(folder)
     spec = former.device_info.spec
+    contents = bundles.contents(folder, device or spec)
+    qualities = remembered(former, contents) if task is None else {}
     with devices.open(device or spec, on_event=on_event) as opened:
-        if task is None:
-            qualities = {
-                name: _Quality(f.accuracy, f.validation_accuracy, f.agreement, f.accuracy_lost, f.accuracy_lost_ci95)
-                for name, f in former.files.items()
-            }
-        else:
-            qualities = _qualities(opened, graphs, task, former.input, on_event)
-        costs = _costs(opened, graphs, None, seed, on_event)
+        if task is not None:
+            qualities = qualities_of(folder, opened, contents, task, former.input, on_event)
+        costs = _costs(opened, contents.measured, None, seed, on_event)
     terms = _Terms(
         former.budget,
         former.max_accuracy_drop,
@@ -163,13 +162,7 @@ def certify_again(
         else (f"The accuracies are those of {former.created}: the test images were not at hand.",),
         seeds=former.seeds,
     )
-    return _issue(folder, opened.info, terms, qualities, costs)
-
-
-def _graphs(folder: Path) -> dict[str, Graph]:
-    if not (folder / FLOAT).is_file():
-        raise InvalidData(f"{folder} holds no {FLOAT}.", hint="Give the bundle folder of a run: RUN/bundle.")
-    return {name: devices.load_onnx(folder / name) for name in (FLOAT, INT8) if (folder / name).is_file()}
+    return _issue(folder, opened.info, terms, contents, qualities, costs)
 
 
 def _network_input(path: Path, graph: Graph, task: Task) -> NetworkInput:
@@ -198,30 +191,6 @@ def _predicted(former: Certificate) -> dict[str, Predicted]:
     }
 
 
-def _qualities(
-    device: Device, graphs: Mapping[str, Graph], task: Task, given: NetworkInput, on_event: OnEvent
-) -> dict[str, _Quality]:
-    """What each file makes of the images."""
-    test = task.test()
-    qualities: dict[str, _Quality] = {}
-    reference = None
-    for done, (name, graph) in enumerate(graphs.items()):
-        on_event(Progress("accuracy", done, len(graphs), name))
-        with device.load(graph) as session:
-            validation, tested = (infer(session, split, task, given).argmax(1) for split in (task.validation, test))
-        reference = tested if reference is None else reference
-        drop = paired_drop(reference == test.labels, tested == test.labels) if name != FLOAT else None
-        qualities[name] = _Quality(
-            float((tested == test.labels).mean()),
-            float((validation == task.validation.labels).mean()),
-            float((tested == reference).mean()),
-            drop.lost if drop else None,
-            (drop.low, drop.high) if drop else None,
-        )
-    on_event(Progress("accuracy", len(graphs), len(graphs)))
-    return qualities
-
-
 def _costs(
     device: Device, graphs: Mapping[str, Graph], profile: Profile | None, seed: int, on_event: OnEvent
 ) -> dict[str, _Cost]:
@@ -235,7 +204,12 @@ def _costs(
 
 
 def _issue(
-    folder: Path, info: DeviceInfo, terms: _Terms, qualities: Mapping[str, _Quality], costs: Mapping[str, _Cost]
+    folder: Path,
+    info: DeviceInfo,
+    terms: _Terms,
+    contents: Contents,
+    qualities: Mapping[str, Quality],
+    costs: Mapping[str, _Cost],
 ) -> Certificate:
     """Put everything together and write it."""
     files = {name: _record(folder / name, terms, qualities[name], costs[name]) for name in costs}
@@ -253,7 +227,11 @@ def _issue(
         device=info.to_json(),
         versions=versions(_VERSIONS),
         files=files,
-        notes=terms.notes,
+        unmeasured={
+            name: UnmeasuredFile(**_identity(folder / name), **vars(qualities[name]), reason=reason)
+            for name, reason in contents.unmeasured.items()
+        },
+        notes=(*terms.notes, *_not_measured(contents)),
         seeds=terms.seeds,
     )
     certificate.save(folder)
@@ -261,19 +239,35 @@ def _issue(
     return certificate
 
 
-def _record(path: Path, terms: _Terms, quality: _Quality, cost: _Cost) -> FileRecord:
-    timing, size = cost.timing, path.stat().st_size
+def _not_measured(contents: Contents) -> list[str]:
+    """A sentence for each reason."""
+    return [
+        f"Not measured: {', '.join(n for n, why in contents.unmeasured.items() if why == reason)}; {reason}."
+        for reason in dict.fromkeys(contents.unmeasured.values())
+    ]
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """Which file it is, in the words of :class:`FileRecord`."""
+    return {
+        "sha256": sha256(path),
+        "bytes": path.stat().st_size,
+        "precision": bundles.precision(path.name),
+        "engine": bundles.built(path.parent, path.name),
+    }
+
+
+def _record(path: Path, terms: _Terms, quality: Quality, cost: _Cost) -> FileRecord:
+    timing, identity = cost.timing, _identity(path)
     limits = terms.budget
     told = terms.predicted.get(path.name)
     within = [
         (timing.p50_high_ms, limits.latency_ms),
         (cost.memory.memory_bytes, limits.memory_bytes),
-        (size, limits.model_bytes),
+        (identity["bytes"], limits.model_bytes),
     ]
     return FileRecord(
-        sha256=sha256(path),
-        bytes=size,
-        precision="int8" if path.name == INT8 else "fp32",
+        **identity,
         latency_ms=timing.latency_ms,
         p50_ms=timing.p50_ms,
         p95_ms=timing.p95_ms,
@@ -281,11 +275,7 @@ def _record(path: Path, terms: _Terms, quality: _Quality, cost: _Cost) -> FileRe
         memory_bytes=cost.memory.memory_bytes,
         memory_source=cost.memory.source,
         resident_bytes=cost.resident_bytes,
-        accuracy=quality.accuracy,
-        validation_accuracy=quality.validation_accuracy,
-        agreement=quality.agreement,
-        accuracy_lost=quality.accuracy_lost,
-        accuracy_lost_ci95=quality.accuracy_lost_ci95,
+        **vars(quality),
         predicted_latency_ms=told.latency_ms if told else None,
         predicted_p50_ms=told.p50_ms if told else None,
         stable=timing.stable,

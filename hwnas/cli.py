@@ -56,6 +56,7 @@ for command in (
     runs.train,
     runs.export,
     bundles.certify,
+    bundles.engines,
     bundles.report,
     bundles.compare,
 ):

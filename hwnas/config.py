@@ -98,6 +98,14 @@ class QuantizeSection(_Section):
     max_accuracy_drop: Fraction = 0.003
 
 
+class ExportSection(_Section):
+    """Whether TensorRT engines are built into the bundle, as they are if the device is TensorRT; and, with TensorRT for RTX, for
+    which kinds of GPU: ``["sm86", "sm89"]``; all if none is named."""
+
+    engine: bool = False
+    targets: tuple[str, ...] = Field(default=(), strict=False)
+
+
 class Config(_Section):
     """Everything that decides a run's result, but the profile's content.
 
@@ -116,6 +124,7 @@ class Config(_Section):
     accuracy: AccuracySection = AccuracySection()
     train: TrainSettings = TrainSettings()
     quantize: QuantizeSection = QuantizeSection()
+    export: ExportSection = ExportSection()
 
     def to_toml(self) -> str:
         """The resolved configuration, defaults included; :func:`load` reads it."""

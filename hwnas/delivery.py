@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import devices
 from devices.errors import DeviceCrashed, UnsupportedOp
 from devices.events import Note
+from hwnas import bundle, int8_flavours
 from hwnas import certificate as certificates
 from hwnas.accuracy import SharedWeights
 from hwnas.certificate import FLOAT, INT8
@@ -79,19 +80,17 @@ class Delivery:
         takes no INT8 files."""
         from hwnas.atomic import write_bytes
         from hwnas.mixed_precision import mix
-        from hwnas.task import normalize
 
         int8, settings = self._bundle / INT8, self.config.quantize
 
         def quantized() -> Mapping[str, Any]:
-            rng = np.random.default_rng(self.config.seed)
-            chosen = rng.permutation(len(self.task.train))[: settings.calibration_images]
+            images, labels = self._validation()
             try:
                 mixture = mix(
                     self._bundle / FLOAT,
-                    normalize(self.task.train.images[chosen], self.task, self._size),
-                    normalize(self.task.validation.images, self.task, self._size),
-                    self.task.validation.labels,
+                    self._calibration(),
+                    images,
+                    labels,
                     device,
                     max_accuracy_drop=settings.max_accuracy_drop,
                     profile=profile,
@@ -106,6 +105,31 @@ class Delivery:
             return mixture.to_json()
 
         self.steps.once("quantized", quantized, int8)
+
+    def build_engines(self) -> None:
+        """Write the FP16 file, the INT8 file for TensorRT where the run's own is for something else, and the engines of all."""
+        from hwnas.engines import build_engines, write_fp16, write_int8
+
+        own = int8_flavours.of(self.config.device.spec) is int8_flavours.TENSORRT
+        sources = (
+            [self._bundle / bundle.FP16]
+            if own
+            else [self._bundle / bundle.FP16, self._bundle / bundle.INT8_FOR_TENSORRT]
+        )
+
+        def converted() -> Mapping[str, Any]:
+            write_fp16(self._bundle)
+            if not own:
+                write_int8(self._bundle, self._calibration(), *self._validation(), seed=self.config.seed)
+            return {}
+
+        def built() -> Mapping[str, Any]:
+            records = build_engines(self._bundle, targets=self.config.export.targets, on_event=self.on_event)
+            return {"engines": {name: record.to_json() for name, record in records.items()}}
+
+        self.steps.once("converted", converted, *sources)
+        wanted = [name for name in bundle.ENGINES if bundle.source(self._bundle, name).is_file()]
+        self.steps.once("engines", built, *(self._bundle / name for name in wanted))
 
     def certify(self, predictor: LatencyPredictor, device: Device, profile: Profile) -> Certificate:
         """Measure the exported files in a fresh process. Of a file with kernels that the profile does not know (INT8, unless
@@ -125,8 +149,9 @@ class Delivery:
                 self.config.device.spec,
                 task=self.task,
                 predicted={
-                    name: Predicted(float(estimates.latency_ms[i]), float(estimates.p50_ms[i]))
+                    file: Predicted(float(estimates.latency_ms[i]), float(estimates.p50_ms[i]))
                     for i, name in enumerate(names)
+                    for file in (name, bundle.ENGINES[0 if name == FLOAT else -1])
                     if all(kernel.profiled for kernel in estimates.kernels[i])
                 },
                 profile=profile,
@@ -134,16 +159,34 @@ class Delivery:
                 seed=self.config.seed,
                 on_event=self.on_event,
             )
-            kernels = estimates.kernels[names.index(certificate.deploy)]
-            mistakes = find(self._bundle / certificate.deploy, certificate.input, self.task, self.config.device.spec)
+            is_int8 = bundle.precision(certificate.deploy) == "int8"
+            kernels = estimates.kernels[-1 if is_int8 else 0]
+            graph = bundle.graph(self._bundle, certificate.deploy)
+            mistakes = find(graph, certificate.input, self.task, self.config.device.spec)
             return {
                 "within_budget": certificate.within_budget,
                 "kernels": [asdict(k) for k in kernels],
                 **asdict(mistakes),
             }
 
-        self.steps.once("certified", certified, self._bundle / certificates.NAME)
+        engines = [path for name in bundle.ENGINES if (path := self._bundle / name).exists()]
+        self.steps.once("certified", certified, self._bundle / certificates.NAME, *engines)
         return certificates.read(self._bundle)
+
+    def _calibration(self) -> NDArray[np.float32]:
+        """``(n, C, H, W)`` normalised training images that ranges are found on."""
+        from hwnas.task import normalize
+
+        rng = np.random.default_rng(self.config.seed)
+        chosen = rng.permutation(len(self.task.train))[: self.config.quantize.calibration_images]
+        return normalize(self.task.train.images[chosen], self.task, self._size)
+
+    def _validation(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """``(n, C, H, W)`` normalised validation images and ``(n,)`` their classes."""
+        from hwnas.task import normalize
+
+        split = self.task.validation
+        return normalize(split.images, self.task, self._size), split.labels
 
     @property
     def _trained(self) -> Trained:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import devices
-from devices import Session
+from devices import Graph
 from hwnas.certificate import NetworkInput
 from hwnas.task import Split, Task, normalize
 
@@ -36,11 +36,11 @@ class Mistakes:
     worst: list[dict[str, Any]]
 
 
-def find(path: Path, given: NetworkInput, task: Task, device: str) -> Mistakes:
+def find(graph: Graph, given: NetworkInput, task: Task, device: str) -> Mistakes:
     """Let the file classify the test images on a device, opened afresh.
 
     Args:
-        path: an ONNX file of logits.
+        graph: of logits.
         given: what it is fed.
         task: whose test images.
         device: specification.
@@ -49,14 +49,16 @@ def find(path: Path, given: NetworkInput, task: Task, device: str) -> Mistakes:
         DeviceError: the device is not there, or cannot run the file.
     """
     test = task.test()
-    with devices.open(device) as opened, opened.load(devices.load_onnx(path)) as session:
-        return of_logits(infer(session, test, task, given), test)
+    with devices.open(device) as opened, opened.load(graph) as session:
+        return of_logits(infer(session.infer, test, task, given), test)
 
 
-def infer(session: Session, split: Split, task: Task, given: NetworkInput) -> NDArray[np.float32]:
-    """``(n, classes)`` outputs for a split's images, normalised as the network was trained."""
+def infer(
+    run: Callable[[NDArray[np.float32]], NDArray[Any]], split: Split, task: Task, given: NetworkInput
+) -> NDArray[np.float32]:
+    """``(n, classes)`` outputs of ``run`` for a split's images, normalised as the network was trained."""
     as_trained = replace(task, mean=np.array(given.mean, np.float32), std=np.array(given.std, np.float32))
-    outputs: NDArray[np.float32] = session.infer(normalize(split.images, as_trained, given.shape[2]))
+    outputs: NDArray[np.float32] = run(normalize(split.images, as_trained, given.shape[2]))
     return outputs
 
 

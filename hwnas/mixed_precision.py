@@ -22,6 +22,7 @@ from devices.events import OnEvent, ignore
 from hwnas import int8_flavours
 from hwnas.bias_correction import correct_biases
 from hwnas.calibration import METHODS, Method
+from hwnas.int8_flavours import Flavour
 from hwnas.paired import Drop
 from hwnas.quantize import Quantizer
 from hwnas.sensitivity import Judge, Sensitivity, Timer, sensitivities
@@ -171,6 +172,33 @@ def mix(
     chosen = choose(candidates, float_ms, max_accuracy_drop)
     sentence = verdict(candidates[chosen], float_ms, max_accuracy_drop)
     return Mixture(models[chosen], calibrated, sensitivity, tuple(candidates), chosen, float_ms, sentence)
+
+
+def int8_throughout(
+    source: Path,
+    calibration: NDArray[np.float32],
+    validation: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    flavour: Flavour,
+    *,
+    seed: int = 0,
+) -> onnx.ModelProto:
+    """The INT8 version of ``source`` for a runtime that is not here to be asked for times: INT8 wherever the flavour has it.
+
+    The arguments are those of :func:`mix`.
+
+    Raises:
+        ExportError: the network cannot be quantised.
+    """
+    import onnx
+
+    quantizer = Quantizer(source, calibration, flavour)
+    subset = np.random.default_rng(seed).permutation(len(labels))[:SUBSET]
+    calibrated = _calibrated(quantizer, Judge(onnx.load(source), validation, labels, subset), calibration)
+    model = quantizer.int8(calibrated.method)
+    if calibrated.corrected:
+        correct_biases(model, quantizer.model, calibration[:CORRECTION_IMAGES])
+    return model
 
 
 def _calibrated(quantizer: Quantizer, judge: Judge, calibration: NDArray[np.float32]) -> Calibrated:

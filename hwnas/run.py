@@ -25,6 +25,7 @@ from hwnas import accuracy, finalist, int8_flavours, profiles, searchers, spaces
 from hwnas.accuracy import SharedWeights
 from hwnas.atomic import write_text
 from hwnas.budget import Budget
+from hwnas.bundle import runs_engines
 from hwnas.certificate import Certificate, sha256
 from hwnas.config import TaskSection
 from hwnas.costs import compile_costs
@@ -84,6 +85,7 @@ def run(
     *,
     task: Task | None = None,
     until: Step = "report",
+    engine: bool = False,
     on_event: OnEvent = ignore,
 ) -> RunResult:
     """Do the job.
@@ -93,6 +95,7 @@ def run(
         out: the run's folder.
         task: the data, instead of what the configuration's section ``task`` names; see :func:`hwnas.datasets.as_task`.
         until: the last step to take.
+        engine: build TensorRT engines into the bundle, whether the configuration asks for them or not.
         on_event: told of progress.
 
     Raises:
@@ -105,12 +108,14 @@ def run(
     if task is not None:
         config = config.model_copy(update={"task": TaskSection(name=task.name, flip=task.flip)})
     if config.seeds > 1:
-        found = run_seeds(config, folder, partial(_run_one, task=task, wanted=wanted), on_event)
+        found = run_seeds(config, folder, partial(_run_one, task=task, wanted=wanted, engine=engine), on_event)
         return replace(found, report=write_report(folder)) if wanted >= 4 else found
-    return _run_one(config, folder, on_event, task=task, wanted=wanted)
+    return _run_one(config, folder, on_event, task=task, wanted=wanted, engine=engine)
 
 
-def _run_one(config: Config, folder: Path, on_event: OnEvent, *, task: Task | None, wanted: int) -> RunResult:
+def _run_one(
+    config: Config, folder: Path, on_event: OnEvent, *, task: Task | None, wanted: int, engine: bool
+) -> RunResult:
     """The job with one seed, as far as the step of number ``wanted``."""
     searchers.check(config.search.searcher, config.search.settings)
     ranking = accuracy.check(config.accuracy.model, config.accuracy.settings)
@@ -134,6 +139,11 @@ def _run_one(config: Config, folder: Path, on_event: OnEvent, *, task: Task | No
         write_text(folder / "config.toml", config.to_toml())
         steps = Steps(journal)
         steps.once("space", lambda: {"genes": [[gene.name, list(gene.options)] for gene in space.genes]})
+        engine = engine or config.export.engine or runs_engines(config.device.spec)
+        if engine:
+            from hwnas.engines import check_space
+
+            steps.once("engines possible", lambda: {"networks": check_space(space)})
         flavour = int8_flavours.of(config.device.spec)
         searched = Int8Space(space, flavour) if config.search.precision == "int8" else space
         profile_path = _profiled(config, folder, searched, device, steps, on_event)
@@ -171,6 +181,8 @@ def _run_one(config: Config, folder: Path, on_event: OnEvent, *, task: Task | No
         if wanted >= 2:
             delivery.export()
             delivery.quantize(device, profile)
+            if engine:
+                delivery.build_engines()
         certificate = delivery.certify(predictor, device, profile) if wanted >= 3 else None
     within = winner.excess == 0 if certificate is None else certificate.within_budget
     return RunResult(

@@ -82,16 +82,17 @@ def _delivered(folder: Path, best: RunResult, seeds: Seeds, steps: Steps) -> cer
     """Copy the best seed's bundle; its certificate says what the other seeds came to."""
     bundle = folder / "bundle"
     certificate = certificates.read(best.folder / "bundle").model_copy(update={"seeds": seeds})
+    names = sorted(path.name for path in (best.folder / "bundle").glob("model.*"))
 
     def work() -> Mapping[str, Any]:
         bundle.mkdir(exist_ok=True)
-        for name in certificate.files:
+        for name in names:
             write_bytes(bundle / name, (best.folder / "bundle" / name).read_bytes())
         certificate.save(bundle)
         write_text(bundle / "README.md", readme(certificate))
         return {"seed": seeds.delivered}
 
-    steps.once("delivered", work, *(bundle / name for name in (*certificate.files, certificates.NAME)))
+    steps.once("delivered", work, *(bundle / name for name in (*names, certificates.NAME)))
     return certificates.read(bundle)
 
 

@@ -18,8 +18,9 @@ from devices.errors import ProvenanceMismatch
 from devices.events import Progress
 from hwnas import certificate
 from hwnas.budget import Budget
-from hwnas.certificate import FLOAT, INT8, Certificate, FileRecord, choose
+from hwnas.certificate import FLOAT, INT8, Certificate, FileRecord
 from hwnas.certify import Predicted, certify, certify_again
+from hwnas.deployment import choose
 from hwnas.errors import InvalidData
 from hwnas.export import export
 from hwnas.quantize import quantize
@@ -237,7 +238,7 @@ def record(p50_ms: float, accuracy: float, *, within: bool = True) -> FileRecord
     ],
 )
 def test_choice_of_the_file_to_deploy(full: FileRecord, int8: FileRecord, deploy: str, reason: str) -> None:
-    name, why = choose({FLOAT: full, INT8: int8}, 0.01)
+    name, why = choose({FLOAT: full, INT8: int8.model_copy(update={"precision": "int8"})}, 0.01)
     assert name == deploy
     assert why.startswith(reason)
 

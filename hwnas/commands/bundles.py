@@ -1,4 +1,4 @@
-"""``hwnas certify``, ``report`` and ``compare``: what was made, looked at again."""
+"""``hwnas certify``, ``engines``, ``report`` and ``compare``: what was made, looked at again."""
 
 from __future__ import annotations
 
@@ -41,6 +41,32 @@ def certify(
         certificate = certify_again(bundle, device=device, task=opened, seed=seed, on_event=on_event)
     status = 0 if certificate.within_budget else NOT_WITHIN_BUDGET
     return Answer(certificate.to_json(), certificate_shown(certificate), status)
+
+
+def engines(
+    bundle: Annotated[Path, typer.Argument(help="A run's bundle folder: RUN/bundle.", show_default=False)],
+    target: Annotated[
+        list[str] | None, typer.Option(metavar="sm86", help="A kind of GPU; several may be given. Default: all.")
+    ] = None,
+    json: Json = False,
+) -> Answer:
+    """Build a bundle's TensorRT engines again, of its ONNX files, by the TensorRT of this machine.
+
+    Example: `hwnas engines runs/digits/bundle --target sm86 --target sm89`
+    """
+    from hwnas import progress
+    from hwnas.engines import build_engines
+
+    with progress.shown() as on_event:
+        records = build_engines(bundle, targets=target or (), on_event=on_event)
+    rows = [
+        (name, r.precision, kibibytes(r.plan_bytes), f"{r.build_s:.1f} s", ", ".join(r.targets) or "all")
+        for name, r in records.items()
+    ]
+    titles = {f"{r.library} {r.version}" for r in records.values()}
+    value = {"bundle": str(bundle), "engines": {name: record.to_json() for name, record in records.items()}}
+    columns = ("engine", "precision", "size", "built in", "for")
+    return Answer(value, [table(columns, rows, title=", ".join(titles)), "hwnas certify BUNDLE --device tensorrt"])
 
 
 def report(

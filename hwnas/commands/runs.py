@@ -42,22 +42,29 @@ def train(config: ConfigFile, out: Out, json: Json = False) -> Answer:
     return _answer(config, out, "train")
 
 
-def export(config: ConfigFile, out: Out, json: Json = False) -> Answer:
-    """As far as the ONNX file and its INT8 version.
+def export(
+    config: ConfigFile,
+    out: Out,
+    engine: Annotated[
+        bool, typer.Option("--engine", help="Build TensorRT engines too; without a GPU by TensorRT for RTX.")
+    ] = False,
+    json: Json = False,
+) -> Answer:
+    """As far as the ONNX file, its INT8 version, and TensorRT engines if they are asked for.
 
-    Example: `hwnas export examples/digits.toml --out runs/digits`
+    Example: `hwnas export examples/digits.toml --out runs/digits --engine`
     """
-    return _answer(config, out, "export")
+    return _answer(config, out, "export", engine=engine)
 
 
-def _answer(config: Path, out: Path, until: Step) -> Answer:
+def _answer(config: Path, out: Path, until: Step, *, engine: bool = False) -> Answer:
     from hwnas import progress
     from hwnas.config import load
     from hwnas.run import run as run_job
 
     loaded = load(config)
     with progress.shown() as on_event:
-        result = run_job(loaded, out, until=until, on_event=on_event)
+        result = run_job(loaded, out, until=until, engine=engine, on_event=on_event)
     return Answer(_value(result, until), _shown(result), 0 if result.within_budget else NOT_WITHIN_BUDGET)
 
 
