@@ -70,7 +70,7 @@ class EngineBuilder:
 
 @contextmanager
 def builder() -> Iterator[EngineBuilder]:
-    """A builder on this machine."""
+    """A builder on this machine. Engines are kept in ``$XDG_CACHE_HOME/hwnas/engines``."""
     process = WorkerProcess(local_command("tensorrt"))
     try:
         yield EngineBuilder(process)

@@ -50,7 +50,7 @@ def error(*arguments: str | Path, status: int) -> dict[str, Any]:
 
 
 def test_help_is_quick_and_every_command_has_an_example() -> None:
-    assert len(COMMANDS) == 11
+    assert len(COMMANDS) == 12
     for command in COMMANDS:
         done = hwnas(command, "--help")
         assert done.returncode == 0

@@ -142,7 +142,8 @@ class FakeTensorRtDevice(Device):
 
     def __init__(self, inner: WorkerDevice, sm: str) -> None:
         self._inner, self._sm = inner, sm
-        self.info = replace(inner.info, spec="tensorrt:launch=graph,gpu=0")
+        self.spec = "tensorrt:launch=graph,gpu=0"
+        self.info = replace(inner.info, spec=self.spec)
 
     @contextmanager
     def load(self, graph: Graph, inputs: Mapping[str, NDArray[Any]] | None = None) -> Iterator[Session]:
@@ -212,9 +213,11 @@ def test_engines_for_other_gpus_are_not_certified(bundle: Path) -> None:
 # --- before a search -------------------------------------------------------------------------------------------------
 
 
-def test_the_parser_looks_at_every_operator_of_a_space_before_a_search() -> None:
-    space = hwnas.spaces.open("mobile", (1, 28, 28), 10)
-    assert check_space(space) % 3 == 0
+@pytest.mark.parametrize("name", hwnas.spaces.names())
+def test_the_parser_looks_at_every_operator_of_a_space_before_a_search(name: str) -> None:
+    looked_at = check_space(hwnas.spaces.open(name, (3, 32, 32), 10))
+    assert looked_at >= 3
+    assert looked_at % 3 == 0  # precisions
 
 
 def test_a_space_with_an_operator_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -389,7 +389,7 @@ def test_without_a_gpu_the_status_says_so_and_what_still_works() -> None:
 
 def test_settings_are_checked_before_anything_else() -> None:
     for spec, said in (
-        ("tensorrt:launch=fast", "launch must be graph or enqueue"),
+        ("tensorrt:launch=fast", "launch must be one of graph, enqueue"),
         ("tensorrt:gpu=-1", "gpu must be a whole"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -76,6 +76,7 @@ def build(library: Library, model: Blob, options: Options, gpu: _cuda.Gpu | None
     network = _parsed(library, log, builder, model)
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default: float32 would be computed with 10 bits of mantissa
     if options.workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     if library.name == RTX and targets:

@@ -68,14 +68,14 @@ class Loaded:
         self._outputs = [name for name in names if name not in inputs]
         self._enqueue()  # what is compiled or allocated late is, before a graph records it
         self._stream.synchronize()
-        self._launch: Callable[[], object] = self._stream.recorded(self._enqueue) if launch == GRAPH else self._enqueue
+        self._graph: Callable[[], None] | None = self._stream.recorded(self._enqueue) if launch == GRAPH else None
         end = perf_counter() + WARM_UP_S  # clocks of an idle GPU are low
         while perf_counter() < end:
             self.execute()
 
     def execute(self) -> None:
         """One execution, synchronised."""
-        self._launch()
+        (self._graph or self._enqueue)()
         self._stream.synchronize()
 
     def outputs(self) -> list[NDArray[Any]]:

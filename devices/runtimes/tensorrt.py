@@ -21,7 +21,7 @@ from devices.runtimes import _tensorrt_build as builder
 from devices.runtimes import _tensorrt_cache as cache
 from devices.runtimes import _tensorrt_library as libraries
 from devices.runtimes._tensorrt_run import ENQUEUE, GRAPH, Loaded
-from devices.spec import Setting
+from devices.spec import Setting, choice
 
 if TYPE_CHECKING:
     from devices.graph import Graph
@@ -34,22 +34,24 @@ def _index(text: str) -> int:
     return int(text)
 
 
-def _launch(text: str) -> str:
-    if text not in (GRAPH, ENQUEUE):
-        raise ValueError(f"must be {GRAPH} or {ENQUEUE}")
-    return text
-
-
 @final
 class TensorRt:
     """Both halves of the runtime: the methods on top run in the worker, those below in the host."""
 
     packages = ("tensorrt-rtx-cu13",)
     settings = (
-        Setting("launch", GRAPH, _launch, "graph: one CUDA graph for a run; enqueue: every layer put into the queue"),
+        Setting(
+            "launch",
+            GRAPH,
+            choice(GRAPH, ENQUEUE),
+            "graph: a run is one CUDA graph; enqueue: layer after layer",
+        ),
         Setting("gpu", 0, _index, "which GPU, counted from 0"),
     )
-    fixed: Mapping[str, Any] = {"typing": "strong, precision from the file", "timed": "from launch to end, on the host"}
+    fixed: Mapping[str, Any] = {
+        "typing": "strong, precision from the file, no TF32",
+        "timed": "from launch to end, on the host",
+    }
 
     # --- in the worker ---------------------------------------------------------------------------------------------
 
