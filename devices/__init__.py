@@ -101,8 +101,10 @@ def resident_bytes(spec: str, graph: Graph) -> int:
         return device.resident_bytes(graph)
 
 
-def load_onnx(path: str | os.PathLike[str], shapes: Mapping[str, tuple[int, ...]] | None = None) -> Graph:
+def load_onnx(
+    path: str | os.PathLike[str], shapes: Mapping[str, tuple[int, ...]] | None = None, *, weights: bool = True
+) -> Graph:
     """Read an ONNX file as a graph; see :func:`devices.onnx_file.load_onnx`."""
     from devices.onnx_file import load_onnx as load
 
-    return load(path, shapes)
+    return load(path, shapes, weights=weights)

@@ -11,8 +11,9 @@ from devices import _onnx_checks as checks
 from devices.errors import InvalidModel
 
 
-def bring_in(model: onnx.ModelProto, path: Path, room: int) -> None:
-    """Read the external data of the model at ``path`` into it, ``room`` bytes at most.
+def bring_in(model: onnx.ModelProto, path: Path, room: int, *, most: int | None = None) -> None:
+    """Read the external data of the model at ``path`` into it, ``room`` bytes at most; of tensors of up to ``most`` bytes if that
+    is given.
 
     Raises:
         InvalidModel: it is elsewhere, missing, of another length than declared, or too much.
@@ -21,16 +22,21 @@ def bring_in(model: onnx.ModelProto, path: Path, room: int) -> None:
     for tensor in checks.tensors(model):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
-        raw = _external_bytes(tensor, folder)
-        room -= len(raw)
+        source, offset, length = _place(tensor, folder)
+        if most is not None and length > most:
+            continue
+        room -= length
         if room < 0:
             raise InvalidModel(f"{path} has more than 2 GiB of weights.", hint="This is not supported.")
-        tensor.raw_data = raw
+        with source.open("rb") as file:
+            file.seek(offset)
+            tensor.raw_data = file.read(length)
         tensor.ClearField("external_data")
         tensor.ClearField("data_location")
 
 
-def _external_bytes(tensor: onnx.TensorProto, folder: Path) -> bytes:
+def _place(tensor: onnx.TensorProto, folder: Path) -> tuple[Path, int, int]:
+    """File, offset and length of the data."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     source = Path(os.path.realpath(folder / location))
@@ -56,6 +62,4 @@ def _external_bytes(tensor: onnx.TensorProto, folder: Path) -> bytes:
             f"The weights {tensor.name!r} need {wanted:,} bytes of {location!r}, which the file does not have for them.",
             hint="Export or copy the model with its external data again.",
         )
-    with source.open("rb") as file:
-        file.seek(offset)
-        return file.read(length)
+    return source, offset, length

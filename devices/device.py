@@ -145,6 +145,14 @@ class Device(ABC):
         """
 
     @abstractmethod
+    def kernels(self, graph: Graph) -> Sequence[ExecutedKernel]:
+        """What the runtime makes of a model, as fast as it says so: without times that mean anything.
+
+        Raises:
+            UnsupportedOp, DeviceOutOfMemory, DeviceCrashed, DeviceTimedOut: likewise.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """End the worker process. Idempotent."""
 

@@ -10,17 +10,18 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from devices import _onnx_checks as checks
 from devices import _onnx_shapes
 from devices._onnx_external import bring_in
+from devices._onnx_outline import LARGE_BYTES, outlined
 from devices.errors import InvalidModel
 from devices.graph import Graph, Node
 from devices.kernels import Attribute, TensorType
@@ -32,17 +33,20 @@ MAX_TENSOR_BYTES = 2**34
 _INFERENCE_NEEDS = 1024  # elements; larger constants are never shapes or axes
 
 
-def load_onnx(path: str | os.PathLike[str], shapes: Mapping[str, tuple[int, ...]] | None = None) -> Graph:
+def load_onnx(
+    path: str | os.PathLike[str], shapes: Mapping[str, tuple[int, ...]] | None = None, *, weights: bool = True
+) -> Graph:
     """Read an ONNX file as a graph at one binding of shapes.
 
     Args:
         path: the file; external data must lie in its folder.
         shapes: full shapes of those inputs that the file leaves open, by name.
+        weights: whether its large constants are read. Without them it is quick, and the graph can be predicted, but not run.
 
     Raises:
         InvalidModel: the file cannot be used, or a shape is missing or does not fit.
     """
-    model = _parse(Path(path))
+    model = _parse(Path(path)) if weights else _parse_outline(Path(path))
     checks.structure(model)
     _fold_constants(model.graph)
     _open_dimensions(model.graph)
@@ -67,6 +71,21 @@ def _parse(path: Path) -> onnx.ModelProto:
     if not model.graph.node:
         raise InvalidModel(f"{path} holds no network.", hint="Is it an ONNX file? Export or copy it again.")
     bring_in(model, path, MAX_FILE_BYTES - size)
+    return model
+
+
+def _parse_outline(path: Path) -> onnx.ModelProto:
+    if not path.is_file() or not path.stat().st_size:
+        return _parse(path)  # which says what is wrong
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        try:
+            model = onnx.ModelProto()
+            model.ParseFromString(outlined(data, path.name))
+        except (DecodeError, ValueError) as error:
+            raise InvalidModel(f"{path} is not a whole ONNX file.", hint="Export or copy it again.") from error
+    if not model.graph.node:
+        raise InvalidModel(f"{path} holds no network.", hint="Is it an ONNX file? Export or copy it again.")
+    bring_in(model, path, MAX_FILE_BYTES, most=LARGE_BYTES)
     return model
 
 
@@ -189,7 +208,8 @@ def typed(model: onnx.ModelProto, name: str) -> Graph:
                 f"Tensor {tensor!r} of shape {kind.shape} would take {kind.nbytes:,} bytes.",
                 hint="The file is damaged, or the shapes given with --input are too large.",
             )
-    values: dict[str, NDArray[Any]] = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    elsewhere = onnx.TensorProto.EXTERNAL
+    values = {t.name: None if t.data_location == elsewhere else numpy_helper.to_array(t) for t in graph.initializer}
     return Graph(
         graph.name or name,
         tuple(_node(node) for node in graph.node),

@@ -64,11 +64,13 @@ class Lowering:
     Attributes:
         slowness: how slow the sentinels were around the time at which the kernels were, relative to their best in the profile.
             The kernels' seconds in a :class:`Profile` are divided by it already.
+        learned: whether this is what the runtime would do as far as a profile tells, and not what it did.
     """
 
     kernels: tuple[ExecutedKernel, ...]
     memory: Memory
     slowness: float = 1.0
+    learned: bool = False
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,10 @@ class WorkerDevice(Device):
         """Kernels and memory of a model; it is made once for both."""
         return WorkerSession(self, graph, random_inputs(graph), next(self._ids)).lowering()
 
+    def kernels(self, graph: Graph) -> tuple[ExecutedKernel, ...]:
+        """Kernels of a model; their times are of a single run, and mean nothing."""
+        return tuple(WorkerSession(self, graph, random_inputs(graph), next(self._ids)).kernels(timed=False))
+
     def resident_bytes(self, graph: Graph) -> int:
         """Growth of the worker process by this model, from loading it to its third run. Only a fresh worker tells the truth."""
         return WorkerSession(self, graph, random_inputs(graph), next(self._ids)).resident_bytes()
@@ -173,15 +177,15 @@ class WorkerSession:
             return estimated_memory(self.kernels())
         return runtime.memory_of(self._ask_with_model("memory", self._model())[1])
 
-    def kernels(self) -> Sequence[ExecutedKernel]:
+    def kernels(self, *, timed: bool = True) -> Sequence[ExecutedKernel]:
         """What the runtime really executes, in order."""
-        files = self._ask_with_model("trace", self._device.runtime.trace_model(self._graph))[1]
+        files = self._ask_with_model("trace", self._device.runtime.trace_model(self._graph), {"timed": timed})[1]
         return self._device.runtime.kernels(self._graph, files)
 
     def lowering(self) -> Lowering:
         """Kernels and memory together."""
         runtime, model = self._device.runtime, self._device.runtime.trace_model(self._graph)
-        kernels = tuple(runtime.kernels(self._graph, self._ask_with_model("trace", model)[1]))
+        kernels = tuple(runtime.kernels(self._graph, self._ask_with_model("trace", model, {"timed": True})[1]))
         if not isinstance(runtime, ReportsMemory):
             return Lowering(kernels, estimated_memory(kernels))
         return Lowering(kernels, runtime.memory_of(self._ask_with_model("memory", model)[1]))
@@ -228,9 +232,9 @@ class WorkerSession:
 
         return self._guarded(once)
 
-    def _ask_with_model(self, what: str, model: Blob) -> Reply:
+    def _ask_with_model(self, what: str, model: Blob, more: Mapping[str, Any] | None = None) -> Reply:
         described, blobs = pack(self._inputs)
-        header = {"inputs": described, "settings": self._device.settings}
+        header = {"inputs": described, "settings": self._device.settings, **(more or {})}
         return self._guarded(lambda: self._ask(what, header, [model, *blobs]))
 
     def _guarded(self, action: Callable[[], T]) -> T:

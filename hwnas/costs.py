@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from devices import Device, ExecutedKernel, Graph
 from devices.events import OnEvent, Progress, ignore
 from hwnas.space import Genotypes, SearchSpace
-from predictors import LatencyPredictor, activations_in_use
+from predictors import LatencyPredictor, bytes_in_use
 
 Floats = NDArray[np.float64]
 
@@ -139,12 +139,10 @@ def compile_costs(
     Args:
         space: what to compile.
         predictor: a fitted one.
-        device: asked for the kernels of those networks of the cover that are not in the predictor's profile.
+        device: asked for the kernels of those networks of the cover that are not in the predictor's profile; without one they
+            are what the profile lets expect.
         seed: the cover's; with the seed of the profile, no device is needed.
         on_event: told after every network.
-
-    Raises:
-        NotLowered: a network is not in the profile and there is no device.
     """
     genotypes = cover(space, seed)
     pieces = space.pieces(genotypes)
@@ -180,7 +178,7 @@ def compile_costs(
     highest = []
     for low, place in zip(lowerings, places, strict=True):
         live = np.zeros((len(index), 1))
-        np.maximum.at(live[:, 0], place, activations_in_use(low.kernels))
+        np.maximum.at(live[:, 0], place, bytes_in_use(low.kernels))
         highest.append(live)
     calibration = predictor.calibration_
     return CompiledCosts(

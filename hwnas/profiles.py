@@ -58,14 +58,14 @@ def device_of(profile: Profile, on_event: OnEvent = ignore) -> Iterator[Device |
     try:
         device = devices.open(profile.info.spec)
     except DeviceUnavailable as error:
-        on_event(Note(f"Kernels come from the profile alone: {error.message}"))
+        on_event(Note(f"Kernels are those that the profile lets expect: {error.message}"))
         yield None
         return
     with device:
         try:
             device.info.require_same(profile.info, what="the profile")
         except ProvenanceMismatch as error:
-            on_event(Note(f"Kernels come from the profile alone: {error.message}"))
+            on_event(Note(f"Kernels are those that the profile lets expect: {error.message}"))
             yield None
             return
         yield device

@@ -11,7 +11,3 @@ class PredictorError(HwnasError):
 
 class NotFitted(PredictorError):
     """The predictor has learnt nothing yet, or the profile holds too little to learn from."""
-
-
-class NotLowered(PredictorError):
-    """The kernels of a network are not in the profile and there is no device to ask."""

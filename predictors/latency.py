@@ -17,9 +17,10 @@ from devices.profile import load as load_profile
 from predictors.attribution import attributed
 from predictors.calibration import Calibration
 from predictors.correction import Correction
-from predictors.errors import NotFitted, NotLowered
+from predictors.errors import NotFitted
 from predictors.estimates import Estimates, KernelEstimate
 from predictors.kernel_model import BOUNDS, Executions, KernelModel, executions
+from predictors.lowering import LearnedLowering
 from predictors.memory import peak_memory
 from predictors.provenance import provenance
 
@@ -78,6 +79,7 @@ class LatencyPredictor:
                 hint="Repeat the command that made the profile, with more time: it goes on where it ended.",
             )
         self.lowerings_ = dict(profile.lowerings)
+        self.learned_ = LearnedLowering.fit(profile)
         fold = np.random.default_rng(self.seed).permutation(len(timed)) % _FOLDS
         held_out = np.empty(len(timed))
         with threadpool_limits(1):  # matrices are small, and idle threads that spin cost most where the machine is busy
@@ -140,35 +142,34 @@ class LatencyPredictor:
             (latency - under) * factors.lower,
             (latency + over) * factors.upper,
             (latency + over) * factors.p50_upper,
-            tuple(peak_memory(low) for low in lowerings),
+            tuple(peak_memory(low.kernels) for low in lowerings),
             kernels,
-            ("exact",) * len(lowerings),
+            tuple("learned" if low.learned else "exact" for low in lowerings),
         )
 
-    def predict(self, graphs: Sequence[Graph], device: Device | None = None) -> Estimates:
-        """Predict graphs, from the kernels that the runtime makes of them."""
-        return self.predict_lowerings(self.lower(graphs, device))
+    def predict(self, graphs: Sequence[Graph], device: Device | None = None, *, learned: bool = False) -> Estimates:
+        """Predict graphs, from the kernels of :meth:`lower`."""
+        return self.predict_lowerings(self.lower(graphs, device, learned=learned))
 
-    def lower(self, graphs: Sequence[Graph], device: Device | None = None) -> list[Lowering]:
-        """The kernels of graphs: those in the profile as it has them, the others as the device makes them.
+    def lower(self, graphs: Sequence[Graph], device: Device | None = None, *, learned: bool = False) -> list[Lowering]:
+        """The kernels of graphs: those in the profile as it has them, the others as the device makes them; without a device as
+        it would, by what it did in the profile. With ``learned`` all of them so.
 
         Raises:
-            NotLowered: a graph is not in the profile and there is no device.
             DeviceError: the device cannot run one.
         """
-        found = []
-        for graph in graphs:
-            lowering = self.lowerings_.get(graph.digest())
-            if lowering is None:
-                if device is None:
-                    raise NotLowered(
-                        f"{graph.name} is not in the profile, so its kernels are not known.",
-                        hint="Install the profile's runtime here, so that it can be asked.",
-                    )
-                with device.load(graph) as session:
-                    lowering = Lowering(tuple(session.kernels()), session.memory())
-            found.append(lowering)
-        return found
+        return [self._learned(g) if learned else self._exact(g, device) or self._learned(g) for g in graphs]
+
+    def _exact(self, graph: Graph, device: Device | None) -> Lowering | None:
+        known = self.lowerings_.get(graph.digest())
+        if known is not None or device is None:
+            return known
+        kernels = tuple(device.kernels(graph))
+        return Lowering(kernels, peak_memory(kernels))
+
+    def _learned(self, graph: Graph) -> Lowering:
+        kernels = self.learned_.kernels(graph)
+        return Lowering(kernels, peak_memory(kernels), learned=True)
 
     def save(self, path: str | os.PathLike[str], profile_path: str | os.PathLike[str]) -> None:
         """Write what was learnt, with the hash of the profile that it was learnt from, as JSON."""
@@ -179,6 +180,7 @@ class LatencyPredictor:
             "correction": self.correction_.to_json(),
             "calibration": self.calibration_.to_json(),
             "held_out_ms": self.held_out_ms_,
+            "lowering": self.learned_.to_json(),
         }
         path = Path(path)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -212,6 +214,7 @@ class LatencyPredictor:
         self.correction_ = Correction.from_json(value["correction"])
         self.calibration_ = Calibration.from_json(value["calibration"])
         self.held_out_ms_ = dict(value["held_out_ms"])
+        self.learned_ = LearnedLowering.from_json(value["lowering"])
         return self
 
 

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from devices import ExecutedKernel, Lowering, Memory, TensorType
+from devices import ExecutedKernel, Memory, TensorType
+from predictors.workspace import workspace_bytes
 
 _Value = tuple[int, int]  # (position of the kernel, number of its output)
 _CALLERS: _Value = (-1, 0)  # stands for all network inputs
@@ -28,10 +29,15 @@ _IN_PLACE = frozenset({  # as measured, one by one, on ONNX Runtime 1.31; arithm
 _SUMS_IN_PLACE = frozenset({"com.microsoft.nchwc:Conv", "com.microsoft:FusedConv"})
 
 
-def peak_memory(lowering: Lowering) -> Memory:
+def peak_memory(kernels: Sequence[ExecutedKernel]) -> Memory:
     """Weights and the highest use of activations, estimated from the kernels alone (``source="estimated"``)."""
-    weight_bytes = sum(k.kernel.weight_bytes for k in lowering.kernels)
-    return Memory(weight_bytes, int(activations_in_use(lowering.kernels).max(initial=0)), "estimated")
+    weight_bytes = sum(k.kernel.weight_bytes for k in kernels)
+    return Memory(weight_bytes, int(bytes_in_use(kernels).max(initial=0)), "estimated")
+
+
+def bytes_in_use(kernels: Sequence[ExecutedKernel]) -> NDArray[np.int64]:
+    """``(n,)`` bytes of activations and workspace allocated while each kernel runs."""
+    return activations_in_use(kernels) + np.array([workspace_bytes(k) for k in kernels], np.int64)
 
 
 def activations_in_use(kernels: Sequence[ExecutedKernel]) -> NDArray[np.int64]:

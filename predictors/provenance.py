@@ -9,7 +9,7 @@ from typing import Any
 
 from devices.versions import versions
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def provenance(profile_path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -17,5 +17,5 @@ def provenance(profile_path: str | os.PathLike[str]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "profile_sha256": hashlib.sha256(Path(profile_path).read_bytes()).hexdigest(),
-        "versions": versions(("numpy", "scipy", "xgboost")),
+        "versions": versions(("numpy", "sklearn", "scipy", "xgboost")),
     }

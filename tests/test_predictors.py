@@ -22,7 +22,7 @@ from devices.kernels import Attribute
 from devices.profile import ProfileWriter
 from predictors import LatencyPredictor, activations_in_use, load_or_fit, peak_memory, predictor_path
 from predictors.calibration import Calibration
-from predictors.errors import NotFitted, NotLowered
+from predictors.errors import NotFitted
 from predictors.features import KERNEL_FEATURES, kernel_table
 
 INFO = DeviceInfo("made-up:threads=1", {"cpu": "made up"}, {"made-up": "1"}, {"threads": 1})
@@ -84,7 +84,7 @@ def unfused(graph: Graph) -> Lowering:
         reads = tuple(maker.get(t, -1) for t in node.inputs if t not in graph.constants)
         kernels.append(ExecutedKernel(kernel, (node.name,), reads, node.outputs[0] in graph.outputs, None))
         maker |= dict.fromkeys(node.outputs, i)
-    return Lowering(tuple(kernels), peak_memory(Lowering(tuple(kernels), Memory(0, 0, "estimated"))))
+    return Lowering(tuple(kernels), peak_memory(kernels))
 
 
 def law(kernel: Kernel) -> float:
@@ -216,7 +216,7 @@ def test_memory_is_what_onnx_runtime_reports(onnxruntime: devices.Device, seed: 
     with onnxruntime.load(SPACE.graph(genotype)) as session:
         lowering = Lowering(tuple(session.kernels()), session.memory())
     assert lowering.memory.source == "runtime"
-    assert replace(peak_memory(lowering), source="runtime") == lowering.memory
+    assert replace(peak_memory(lowering.kernels), source="runtime") == lowering.memory
 
 
 # --- latency ---------------------------------------------------------------------------------------------------------
@@ -272,13 +272,15 @@ def test_kinds_that_were_never_profiled_are_named_and_widen_the_interval(predict
     assert estimates.kernels[1][2].latency_ms > 0
 
 
-def test_graphs_of_the_profile_need_no_device_and_others_do(
-    predictor: LatencyPredictor, profile_path: Path, held_out: list[tuple[Graph, Lowering, Timing]]
+def test_graphs_of_the_profile_are_exact_and_others_are_learned(
+    predictor: LatencyPredictor, held_out: list[tuple[Graph, Lowering, Timing]]
 ) -> None:
     graphs = [graph for graph, _, _ in made_up(80, seed=1)[:3]]
     assert predictor.predict(graphs).lowering == ("exact",) * 3
-    with pytest.raises(NotLowered, match=r"is not in the profile"):
-        predictor.predict([held_out[0][0]])
+    learned = predictor.lower([graph for graph, _, _ in held_out[:10]])
+    assert predictor.predict_lowerings(learned).lowering == ("learned",) * 10
+    for found, (_, truth, _) in zip(learned, held_out[:10], strict=True):
+        assert [k.kernel for k in found.kernels] == [k.kernel for k in truth.kernels]
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

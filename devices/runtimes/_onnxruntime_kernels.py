@@ -119,7 +119,7 @@ def _events(lowered: onnx.GraphProto, trace: Blob) -> list[dict[str, Any]]:
 def _typical(micros: NDArray[np.float64]) -> NDArray[np.float64]:
     """``(kernels,)`` seconds of ``(runs, kernels)`` whole microseconds: the mean over the faster half of the runs, plus half
     of the microsecond that the profiler cuts off. A mean keeps what a median of whole numbers loses."""
-    warm = micros[WARMUP_RUNS:]
+    warm = micros[min(WARMUP_RUNS, len(micros) - 1) :]
     total = warm.sum(axis=1)
     fast: NDArray[np.float64] = warm[np.argsort(total, kind="stable")[: max(1, len(warm) // 2)]].mean(axis=0)
     return fast * 1e-6 + _FLOOR_S

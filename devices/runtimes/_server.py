@@ -42,7 +42,9 @@ class RuntimeWorker(Protocol):
     def load(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Executable:
         """Load a serialised ONNX model."""
 
-    def trace(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Sequence[Blob]:
+    def trace(
+        self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
+    ) -> Sequence[Blob]:
         """Run a model with the profiler on; the runtime's own files about it, for its half in the host to parse."""
 
 
@@ -100,7 +102,9 @@ class Server:
                 (examples,) = unpack(header["examples"], blobs).values()
                 return self._infer(self._loaded[header["session"]], header["name"], examples)
             case "trace":
-                return {}, self._runtime.trace(blobs[0], unpack(header["inputs"], blobs[1:]), header["settings"])
+                return {}, self._runtime.trace(
+                    blobs[0], unpack(header["inputs"], blobs[1:]), header["settings"], timed=header["timed"]
+                )
             case "memory" if isinstance(self._runtime, ReportsMemory):
                 return {}, self._runtime.memory(blobs[0], unpack(header["inputs"], blobs[1:]), header["settings"])
             case "resident":

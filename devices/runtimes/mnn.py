@@ -61,7 +61,9 @@ class Mnn:
         """A session with the inputs filled in."""
         return _Loaded(model, inputs, settings)
 
-    def trace(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> list[Blob]:
+    def trace(
+        self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
+    ) -> list[Blob]:
         """Every operator in the order of execution: names, types and shapes, and its seconds in each of up to 60 runs."""
         loaded = _Loaded(model, inputs, settings, mode=_WITH_CALLBACKS)
         run = partial(loaded.interpreter.runSessionWithCallBackInfo, loaded.session)

@@ -52,15 +52,18 @@ class OnnxRuntime:
         """A session with inputs and outputs bound."""
         return _Loaded(_session(model, _options(settings)), inputs)
 
-    def trace(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> list[Blob]:
-        """Optimised model, and the profiler's trace of 3 warm-ups and then 20 to 40 runs (3 of a very slow model)."""
+    def trace(
+        self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
+    ) -> list[Blob]:
+        """Optimised model, and the profiler's trace of 3 warm-ups and then 20 to 40 runs (3 of a very slow model); of a single
+        run if the times are not wanted."""
         with _profiled(model, _options(settings)) as (session, files):
             loaded = _Loaded(session, inputs)  # runs once
-            for _ in range(WARMUP_RUNS - 1):
+            for _ in range(WARMUP_RUNS - 1 if timed else 0):
                 loaded.execute()
             done = 0
             start = perf_counter()
-            for fewest, longest_s in _TRACE_RUNS:
+            for fewest, longest_s in _TRACE_RUNS if timed else ():
                 while done < fewest and perf_counter() - start < longest_s:
                     loaded.execute()
                     done += 1

@@ -51,7 +51,9 @@ class OpenVino:
         """An infer request with the inputs bound."""
         return _Loaded(_compiled(model, settings), inputs)
 
-    def trace(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> list[Blob]:
+    def trace(
+        self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
+    ) -> list[Blob]:
         """The executable graph, and after each of up to 60 runs the mean time of each of its nodes so far."""
         compiled = _compiled(model, settings, PERF_COUNT=True)
         loaded = _Loaded(compiled, inputs)

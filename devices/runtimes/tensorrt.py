@@ -80,7 +80,9 @@ class TensorRt:
             plan = _engine(library, content, builder.Options(), gpu).plan
         return Loaded(library, driver, plan, inputs, settings["launch"])
 
-    def trace(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> list[Blob]:
+    def trace(
+        self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
+    ) -> list[Blob]:
         """The inspector's JSON, and each layer's times, as JSON too."""
         loaded = self.load(model, inputs, {**settings, "launch": ENQUEUE})
         return [json.dumps(loaded.information()).encode(), json.dumps(loaded.layer_times_ms()).encode()]

@@ -61,7 +61,9 @@ class Torch:
         """The program in the mode that was asked for, inputs bound."""
         return _Loaded(_module(model, settings), inputs, settings)
 
-    def trace(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> list[Blob]:
+    def trace(
+        self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
+    ) -> list[Blob]:
         """The program's operators with what they read and make; in eager mode on a CPU with their times, taken step by step.
         Otherwise operators are fused, or run long after they were launched, and have no times."""
         from devices.runtimes import _torch_steps as steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,10 @@ def predict(
     models: Models,
     profile: Annotated[Path, typer.Option("--profile", help="A profile file that hwnas profile wrote.")],
     input: Inputs = None,  # noqa: A002 - the option's name
+    learned: Annotated[
+        bool,
+        typer.Option("--learned", help="Kernels as the profile lets expect, even where the runtime could be asked."),
+    ] = False,
     json: Json = False,
 ) -> Answer:
     """Latency with its interval, memory, and a table of the kernels, from a profile.
@@ -30,10 +35,10 @@ def predict(
     from hwnas import profiles, progress
 
     known = load(profile)
-    graphs = [devices.load_onnx(path, shapes(input)) for path in models]
     predictor = predictors.load_or_fit(profile)
-    with progress.shown() as on_event, profiles.device_of(known, on_event) as device:
-        estimates = predictor.predict(graphs, device)
+    with progress.shown() as on_event, nullcontext() if learned else profiles.device_of(known, on_event) as device:
+        graphs = [devices.load_onnx(path, shapes(input), weights=device is not None) for path in models]
+        estimates = predictor.predict(graphs, device, learned=learned)
     found = [_value(path, estimates, i) for i, path in enumerate(models)]
     return Answer({"models": found}, [part for value in found for part in _tables(value)])
 
@@ -61,7 +66,12 @@ def _tables(value: dict[str, Any]) -> list[Any]:
     ]
     summary = (
         f"latency {milliseconds(value['latency_ms'])} ({milliseconds(value['lower_ms'])} to "
-        f"{milliseconds(value['upper_ms'])}), p50 {milliseconds(value['p50_ms'])}, memory {kibibytes(value['memory_bytes'])}"
+        f"{milliseconds(value['upper_ms'])}), p50 {milliseconds(value['p50_ms'])}, memory {kibibytes(value['memory_bytes'])}, "
+        + (
+            "kernels as the runtime makes them"
+            if value["lowering"] == "exact"
+            else "kernels as the profile lets expect"
+        )
     )
     parts: list[Any] = [table(("kernel", "nodes", "latency", "bound"), rows, title=value["path"]), summary]
     if value["unprofiled"]:

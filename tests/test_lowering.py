@@ -1,0 +1,129 @@
+"""The learned lowering beside what ONNX Runtime really does, on networks that are not in the profile."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+
+import devices
+import hwnas.spaces
+from devices import ExecutedKernel, Graph, Lowering, Node, TensorType
+from devices.profile import ProfileWriter
+from devices.remote import WorkerDevice
+from predictors import peak_memory
+from predictors.lowering import LearnedLowering
+
+
+@pytest.fixture(scope="module")
+def device() -> Iterator[WorkerDevice]:
+    with devices.open("onnxruntime:threads=1") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def learned(device: WorkerDevice, tmp_path_factory: pytest.TempPathFactory) -> LearnedLowering:
+    """From 16 networks of a space at one size."""
+    space = hwnas.spaces.open("mobile", (1, 28, 28), 10)
+    with ProfileWriter(tmp_path_factory.mktemp("lowering") / "p", device.info, {}) as writer:
+        for genotype in space.sample(np.random.default_rng(0), 16):
+            graph = space.graph(genotype)
+            kernels = device.kernels(graph)
+            writer.lowering(graph, Lowering(kernels, peak_memory(kernels)), {})
+        return LearnedLowering.fit(writer.profile)
+
+
+@pytest.fixture(scope="module")
+def others() -> list[Graph]:
+    """Networks of other sizes, channels and classes."""
+    space = hwnas.spaces.open("mobile", (3, 40, 40), 7)
+    return [space.graph(genotype) for genotype in space.sample(np.random.default_rng(1), 8)]
+
+
+def described(kernels: Sequence[ExecutedKernel]) -> Counter[object]:
+    return Counter(
+        (k.kernel.kind, tuple(o.type for o in k.kernel.inputs if not o.constant), k.kernel.outputs) for k in kernels
+    )
+
+
+def test_kernels_and_shapes_are_the_runtimes_own(
+    device: WorkerDevice, learned: LearnedLowering, others: list[Graph]
+) -> None:
+    shared = total = 0
+    for graph in others:
+        ours, theirs = described(learned.kernels(graph)), described(device.kernels(graph))
+        shared += (ours & theirs).total()
+        total += max(ours.total(), theirs.total())
+    assert shared / total > 0.97
+
+
+def test_memory_through_it_is_close_to_what_the_runtime_reports(
+    device: WorkerDevice, learned: LearnedLowering, others: list[Graph]
+) -> None:
+    for graph in others[:4]:
+        reported = device.lower(graph).memory.memory_bytes
+        assert peak_memory(learned.kernels(graph)).memory_bytes == pytest.approx(reported, rel=0.05)
+
+
+def test_every_kernel_reads_what_came_before_and_every_node_is_in_one(
+    learned: LearnedLowering, others: list[Graph]
+) -> None:
+    for graph in others:
+        kernels = learned.kernels(graph)
+        assert {name for k in kernels for name in k.nodes} == {node.name for node in graph.nodes}
+        assert all(-1 <= at < i for i, k in enumerate(kernels) for at in k.reads)
+        assert [k.is_output for k in kernels].count(True) == len(graph.outputs)
+        assert kernels[-1].is_output
+
+
+def test_it_is_the_same_after_saving(learned: LearnedLowering, others: list[Graph]) -> None:
+    again = LearnedLowering.from_json(json.loads(json.dumps(learned.to_json())))
+    assert all(again.kernels(graph) == learned.kernels(graph) for graph in others)
+
+
+def test_an_operator_that_was_never_seen_is_a_kernel_of_its_own(learned: LearnedLowering) -> None:
+    kind = TensorType("float32", (1, 6, 4))
+    nodes = (
+        Node("first", "Einsum", ("x", "x"), ("y",), {"equation": "abc,abc->abc"}),
+        Node("second", "Celu", ("y",), ("z",)),
+    )
+    graph = Graph("odd", nodes, {"x": kind, "y": kind, "z": kind}, ("x",), ("z",), {})
+    kernels = learned.kernels(graph)
+    assert [(k.kernel.kind, k.nodes, k.reads) for k in kernels] == [
+        ("Einsum", ("first",), (-1, -1)),
+        ("Celu", ("second",), (0,)),
+    ]
+
+
+def test_kernels_without_times_are_those_with_times(device: WorkerDevice, others: list[Graph]) -> None:
+    quick, timed = device.kernels(others[0]), device.lower(others[0]).kernels
+    assert Counter((k.kernel, k.nodes) for k in quick) == Counter((k.kernel, k.nodes) for k in timed)
+
+
+def single(op: str, shapes: dict[str, tuple[int, ...]], out: tuple[int, ...], **attributes: object) -> Graph:
+    """A network of one operator whose first operand is the input and whose others are weights."""
+    tensors = {name: TensorType("float32", shape) for name, shape in shapes.items()} | {"y": TensorType("float32", out)}
+    first, *weights = shapes
+    node = Node("node", op, tuple(shapes), ("y",), attributes)  # type: ignore[arg-type]
+    return Graph(op, (node,), tensors, (first,), ("y",), dict.fromkeys(weights))
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        single("Conv", {"x": (1, 6, 50), "w": (8, 6, 3)}, (1, 8, 48)),
+        single("Conv", {"x": (2, 6, 50), "w": (80, 6, 3)}, (2, 80, 48)),
+        single("Conv", {"x": (1, 6, 50), "w": (8, 6, 1)}, (1, 8, 50)),
+        single("ConvTranspose", {"x": (1, 6, 9, 9), "w": (6, 5, 2, 2)}, (1, 5, 18, 18), strides=(2, 2)),
+        single("LSTM", {"x": (40, 2, 16), "w": (1, 96, 16), "r": (1, 96, 24)}, (40, 1, 2, 24), hidden_size=24),
+        single("GRU", {"x": (40, 2, 16), "w": (1, 72, 16), "r": (1, 72, 24)}, (40, 1, 2, 24), hidden_size=24),
+    ],
+    ids=lambda graph: f"{graph.name} {graph.tensors['w'].shape}",
+)
+def test_workspace_is_what_the_runtime_takes(device: WorkerDevice, graph: Graph) -> None:
+    lowering = device.lower(graph)
+    estimated = peak_memory(lowering.kernels)
+    assert estimated.activation_bytes == pytest.approx(lowering.memory.activation_bytes, rel=0.05)
