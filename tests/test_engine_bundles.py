@@ -6,7 +6,7 @@ import ast
 import importlib.util
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 import devices
 import hwnas.spaces
 import hwnas.tasks
-from devices import Device, Graph, Lowering, Session, engine_file
+from devices import Device, ExecutedKernel, Graph, Lowering, Session, engine_file
 from devices.errors import DeviceUnavailable, ProvenanceMismatch, UnsupportedOp
 from devices.remote import WorkerDevice
 from devices.runtimes import _cuda
@@ -156,6 +156,9 @@ class FakeTensorRtDevice(Device):
 
     def lower(self, graph: Graph) -> Lowering:
         return self._inner.lower(graph)
+
+    def kernels(self, graph: Graph) -> Sequence[ExecutedKernel]:
+        return self._inner.kernels(graph)
 
     def close(self) -> None:
         self._inner.close()
