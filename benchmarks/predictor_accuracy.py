@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from benchmarks.families.members import FAMILIES
 from benchmarks.prediction_tables import HEADER, baselines, coverage, kernel_kinds, memory_row, row
 from benchmarks.truth import PROFILE, Measured, Network
 from devices import Graph, Profile
+from devices.errors import HwnasError
 from devices.profile import load as load_profile
 from hwnas.commands.answer import shapes
 from predictors import Estimates, LatencyPredictor, load_or_fit
@@ -107,10 +108,13 @@ def report(measured: Measured, predictor: LatencyPredictor, profile: Profile) ->
     networks, latency = measured.networks, measured.latency_ms
     lowerings = [measured.truth.lowerings[n.graph.digest()] for n in networks]
     rows, of_families = groups(networks), np.array([n.family != FILES for n in networks])
-    ways: Mapping[str, Callable[[], Estimates]] = {"exact": lambda: predictor.predict_lowerings(lowerings)}
-    found = {way: estimate() for way, estimate in ways.items()}
-    exact = found["exact"]
+    exact = predictor.predict_lowerings(lowerings)
+    found = {"exact": exact}
     lines = [drift(measured.truth, profile)]
+    try:
+        found["learned"] = predictor.predict([n.graph for n in networks])
+    except HwnasError as reason:
+        lines.append(f"learned lowering: {reason.message}")
     for way, estimates in found.items():
         lines += table(f"{way} lowering", estimates, latency, rows)
         factor = float(np.median(latency / estimates.latency_ms))

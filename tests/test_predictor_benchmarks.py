@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import devices
-import hwnas.profiles
 import hwnas.spaces
+import profilers
 from benchmarks import budget_fidelity, onboarding_cost, predictor_accuracy, truth
 from benchmarks.budget_fidelity import Case
 from benchmarks.prediction_tables import baselines, memory_row, row
@@ -53,11 +53,12 @@ def test_a_budget_is_kept_or_not() -> None:
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Measured, Path]]:
     folder = tmp_path_factory.mktemp("kept")
     space = hwnas.spaces.open("mobile", (1, 8, 8), 10, depths=[1], kernels=[3], resolutions=[8], squeeze_excite=[False])
-    networks = [n for n in truth.of_families(FAMILIES, 4, "float32", folder) if len(n.graph.nodes) < 200]
-    small = [n for n in networks if sum(t.size for t in n.graph.tensors.values()) < 4e6]
+    profiled = [space.graph(g) for g in space.sample(np.random.default_rng(0), 9)]
+    networks = truth.of_families(FAMILIES, 3, "float32", folder)
+    small = [n for n in networks if sum(t.size for t in n.graph.tensors.values()) < 3e6]
     with devices.open("onnxruntime:threads=1") as device:
-        hwnas.profiles.make(device, folder / PROFILE, space=space, time_limit_s=4)
-        yield truth.measure(device, small, folder, profile_s=None, truth_s=6), folder
+        profilers.profile(device, timed=profiled, path=folder / PROFILE)
+        yield truth.measure(device, small, folder, profile_s=None, truth_s=200), folder
 
 
 def test_truth_is_measured_twice_and_not_again(kept: tuple[Measured, Path]) -> None:
