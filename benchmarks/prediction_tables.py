@@ -69,7 +69,7 @@ def row(name: str, predicted: Floats, measured: Floats) -> str:
     """One line of the table."""
     error = predicted / measured - 1
     within = [float(np.mean(np.abs(error) <= limit)) for limit in (0.05, 0.1)]
-    tau = kendalltau(predicted, measured).statistic
+    tau = kendalltau(predicted, measured).statistic if len(measured) > 1 else np.nan
     return (
         f"{name:34} {within[0]:7.1%} {within[1]:7.1%} {np.sqrt(np.mean(error**2)):7.2%} {np.median(np.abs(error)):7.2%} "
         f"{np.abs(error).max():7.1%} {tau:6.3f}"

@@ -29,7 +29,6 @@ from benchmarks.families.members import FAMILIES
 from benchmarks.prediction_tables import HEADER, baselines, coverage, kernel_kinds, memory_row, row
 from benchmarks.truth import PROFILE, Measured, Network
 from devices import Graph, Profile
-from devices.errors import HwnasError
 from devices.profile import load as load_profile
 from hwnas.commands.answer import shapes
 from predictors import Estimates, LatencyPredictor, load_or_fit
@@ -109,12 +108,8 @@ def report(measured: Measured, predictor: LatencyPredictor, profile: Profile) ->
     lowerings = [measured.truth.lowerings[n.graph.digest()] for n in networks]
     rows, of_families = groups(networks), np.array([n.family != FILES for n in networks])
     exact = predictor.predict_lowerings(lowerings)
-    found = {"exact": exact}
+    found = {"exact": exact, "learned": predictor.predict([n.graph for n in networks], learned=True)}
     lines = [drift(measured.truth, profile)]
-    try:
-        found["learned"] = predictor.predict([n.graph for n in networks])
-    except HwnasError as reason:
-        lines.append(f"learned lowering: {reason.message}")
     for way, estimates in found.items():
         lines += table(f"{way} lowering", estimates, latency, rows)
         factor = float(np.median(latency / estimates.latency_ms))

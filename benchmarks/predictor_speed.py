@@ -60,6 +60,9 @@ def files(device: Device, predictor: LatencyPredictor, each: int, folder: Path) 
     ways: dict[str, Callable[[Path], object]] = {
         "read and shapes inferred": devices.load_onnx,
         "loaded by the runtime": lambda path: load(device, path),
+        "predicted, learned lowering": lambda path: predictor.predict(
+            [devices.load_onnx(path, weights=False)], learned=True
+        ),
         "predicted, exact lowering": lambda path: predictor.predict([devices.load_onnx(path)], device),
     }
     lines = [f"{f'{len(paths)} files, milliseconds':44} {'median':>9} {'p90':>9} {'worst':>9}"]
