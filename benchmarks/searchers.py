@@ -13,6 +13,7 @@ import argparse
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class Macs:
 
     space: MobileSpace
     known: dict[bytes, float] = field(default_factory=dict)
+    source: ClassVar[str] = "counted"
 
     def costs(self, genotypes: Genotypes) -> Costs:
         """Costs of ``(n, G)`` genotypes."""

@@ -75,6 +75,12 @@ class BudgetSection(_Section):
         return self
 
 
+class ObjectiveSection(_PluginSection):
+    """What the search is for, with the objective's settings; as it stands, the most accurate network within the budget."""
+
+    name: str = "weighted"
+
+
 class SearchSection(_PluginSection):
     """The searcher with its settings, how many networks it may evaluate, and how many at a time. With ``precision`` ``"int8"``
     the budget is on INT8 files, networks are compared after quantisation, and the profile has to be one made for that."""
@@ -120,6 +126,7 @@ class Config(_Section):
     task: TaskSection = TaskSection()
     space: SpaceSection = SpaceSection()
     budget: BudgetSection
+    objective: ObjectiveSection = ObjectiveSection()
     search: SearchSection = SearchSection()
     accuracy: AccuracySection = AccuracySection()
     train: TrainSettings = TrainSettings()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, final
+from typing import Any, ClassVar, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,13 +42,18 @@ class Costs:
         """The rows that a slice, a mask or an array of positions selects."""
         return Costs(*(getattr(self, f.name)[index] for f in fields(self)))
 
-    def followed_by(self, more: Costs) -> Costs:
-        """These, then ``more``."""
-        return Costs(*(np.concatenate([getattr(self, f.name), getattr(more, f.name)]) for f in fields(self)))
+    @staticmethod
+    def joined(parts: Sequence[Costs]) -> Costs:
+        """All of at least one part, in order."""
+        return Costs(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Costs)))
 
 
 class CostModel(Protocol):
-    """Measured, predicted or tabulated costs are interchangeable."""
+    """Measured, predicted or tabulated costs are interchangeable; ``source`` is the word for which of them they are."""
+
+    @property
+    def source(self) -> str:
+        """The word."""
 
     def costs(self, genotypes: Genotypes) -> Costs:
         """Costs of ``(n, G)`` genotypes."""
@@ -76,6 +81,7 @@ class CompiledCosts:
     file_bytes: float
     p50: float
     p50_upper: float
+    source: ClassVar[str] = "predicted"
 
     def costs(self, genotypes: Genotypes) -> Costs:
         """Costs of ``(n, G)`` genotypes."""

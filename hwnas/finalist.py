@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +91,7 @@ class CorrectedCosts:
 
     model: CostModel
     correction: Correction
+    source: ClassVar[str] = "predicted, corrected"
 
     def costs(self, genotypes: Genotypes) -> Costs:
         """Costs of ``(n, G)`` genotypes."""

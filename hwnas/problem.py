@@ -1,25 +1,30 @@
-"""What is searched: a space, what its networks cost, and the limits. Hard constraints live here and nowhere else."""
+"""What is searched: a space, what its networks cost, the limits, and the aim. Hard constraints live here and nowhere else."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Container
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hwnas.errors import InfeasibleBudget
+from hwnas.objectives import ACCURACY, Objective
 
 if TYPE_CHECKING:
     from hwnas.budget import Budget
+    from hwnas.candidates import Candidates
     from hwnas.costs import CostModel, Costs
     from hwnas.space import Genotypes, SearchSpace
 
+_LISTED = 2**16  # genotypes of a space that is listed whole
 _FIRST_BATCH = 256
 _LARGEST_BATCH = 16_384
 _BATCHES = 6
 _REPAIRED = 32
+_ROWS = 1024  # networks repaired at a time: each has dozens of neighbours
 
 
 @dataclass(frozen=True)
@@ -30,24 +35,32 @@ class Problem:
     costs: CostModel
     budget: Budget
     seed: int
+    objective: Objective = ACCURACY
+
+    @cached_property
+    def listed(self) -> Genotypes | None:
+        """``(m, G)``: all networks within the budget, where the space is small enough to list; else None."""
+        return None if self._whole is None else self.admit(self._whole)
 
     def admit(self, proposals: Genotypes, seen: Container[bytes] = ()) -> Genotypes:
         """The ``(m, G)`` networks among ``(n, G)`` proposals that may be evaluated: canonical, within the budget, each once
         and none of ``seen`` (:func:`keys`); in the order proposed."""
         proposals = self.space.canonical(proposals)
-        first: dict[bytes, int] = {}
-        for i, key in enumerate(keys(proposals)):
-            if key not in seen:
-                first.setdefault(key, i)
-        fresh = proposals[list(first.values())]
-        return fresh[self.budget.feasible(self.costs.costs(fresh))] if len(fresh) else fresh
+        proposals = proposals[self.budget.feasible(self.costs.costs(proposals))]
+        names = keys(proposals)
+        first = dict(zip(reversed(names), range(len(names) - 1, -1, -1), strict=True))
+        return proposals[sorted(i for name, i in first.items() if name not in seen)]
 
     def sample(self, rng: np.random.Generator, n: int, seen: Container[bytes] = ()) -> Genotypes:
         """Up to ``n`` networks that :meth:`admit` lets pass, drawn at random.
 
-        The number of tries is bounded: fewer than ``n`` come back where hardly any are left, none where the space is exhausted.
-        Where chance alone finds too few, the nearest of what it drew are repaired.
+        From a space that is listed they are drawn evenly, and all are found. From a larger one the number of tries is bounded:
+        fewer than ``n`` come back where hardly any are left. Where chance alone finds too few, the nearest of what it drew are
+        repaired.
         """
+        if self.listed is not None:
+            left = self.listed[rng.permutation(len(self.listed))]
+            return left[[key not in seen for key in keys(left)]][:n]
         found = drawn = self.space.sample(rng, 0)
         for batch in range(_BATCHES):
             if len(found) >= n:
@@ -61,19 +74,23 @@ class Problem:
     def repair(self, genotypes: Genotypes) -> Genotypes:
         """``(n, G)``: each network moved towards the budget, one gene at a time, by steepest descent on
         :meth:`hwnas.budget.Budget.excess`, until it is within or no single gene helps."""
+        if len(genotypes) > _ROWS:
+            return np.concatenate([self.repair(genotypes[:_ROWS]), self.repair(genotypes[_ROWS:])])
         genotypes = self.space.canonical(genotypes)
         excess = self.budget.excess(self.costs.costs(genotypes))
-        rows = np.arange(len(genotypes))
         for _ in range(sum(len(gene.options) for gene in self.space.genes)):
-            neighbours = self.neighbours(genotypes)
+            over = np.flatnonzero(excess > 0)
+            if not len(over):
+                break
+            neighbours = self.neighbours(genotypes[over])
             n, k, genes = neighbours.shape
             after = self.budget.excess(self.costs.costs(neighbours.reshape(n * k, genes))).reshape(n, k)
-            best = after.argmin(axis=1)
-            better = after[rows, best] < excess
+            rows, best = np.arange(n), after.argmin(axis=1)
+            better = after[rows, best] < excess[over]
             if not better.any():
                 break
-            genotypes = np.where(better[:, None], neighbours[rows, best], genotypes)
-            excess = np.where(better, after[rows, best], excess)
+            genotypes[over[better]] = neighbours[rows, best][better]
+            excess[over[better]] = after[rows, best][better]
         return genotypes
 
     def neighbours(self, genotypes: Genotypes) -> Genotypes:
@@ -84,17 +101,29 @@ class Problem:
             out[:, k, g] = option
         return self.space.canonical(out.reshape(-1, genotypes.shape[1])).reshape(out.shape)
 
+    def best(self, found: Candidates) -> int:
+        """Position of the fittest; among equals, of the most accurate, then of the fastest.
+
+        Raises:
+            ValueError: there are no candidates.
+        """
+        if not len(found):
+            raise ValueError("there are no candidates to choose from")
+        return int(np.lexsort((found.costs.p50_ms, -found.accuracy, -self.objective.fitness(found)))[0])
+
     def require_feasible(self) -> None:
-        """Look for one network within the budget: at random, then by repair of the nearest.
+        """Look for one network within the budget: among all where they are listed; else at random, then by repair of the
+        smallest network and of the nearest of those drawn.
 
         Raises:
             InfeasibleBudget: none was found; ``closest`` is the nearest.
         """
-        drawn = self.space.sample(np.random.default_rng(self.seed), _LARGEST_BATCH)
-        if self.budget.feasible(self.costs.costs(drawn)).any():
-            return
-        repaired = self.repair(self._nearest(drawn, _REPAIRED))
-        costs = self.costs.costs(repaired)
+        found = self._whole
+        if found is None:
+            found = self.space.sample(np.random.default_rng(self.seed), _LARGEST_BATCH)
+            if not self.budget.feasible(self.costs.costs(found)).any():
+                found = self.repair(np.concatenate([self.space.smallest()[None], self._nearest(found, _REPAIRED)]))
+        costs = self.costs.costs(found)
         if self.budget.feasible(costs).any():
             return
         best = int(self.budget.excess(costs).argmin())
@@ -105,9 +134,18 @@ class Problem:
         limits = ", ".join(f"{name} {limit:.4g}" for name, limit in self._limits().items())
         raise InfeasibleBudget(
             f"No network of the space meets the budget ({limits}): the closest found needs {needs}.",
-            closest={"genotype": repaired[best].tolist(), "genes": self.space.describe(repaired[best]), **closest},
+            closest={"genotype": found[best].tolist(), "genes": self.space.describe(found[best]), **closest},
             hint="Raise the budget to what the closest network needs, or search a space with smaller networks.",
         )
+
+    @cached_property
+    def _whole(self) -> Genotypes | None:
+        """``(m, G)``: every network of the space, where it is small enough."""
+        sizes = [len(gene.options) for gene in self.space.genes]
+        if math.prod(sizes) > _LISTED:
+            return None
+        every = np.stack([column.ravel() for column in np.indices(sizes)], axis=1)
+        return np.unique(self.space.canonical(every), axis=0)
 
     def _limits(self) -> dict[str, float]:
         return {name: limit for name, limit in asdict(self.budget).items() if limit is not None}

@@ -186,15 +186,15 @@ def _candidates(
     if not generations:
         _required(units, "generation", folder)
     factors = corrections(measured)
-    whole: Candidates | None = None
+    parts = []
     for unit in generations:
         costs = Costs(**{name: np.array(values, np.float64) for name, values in unit["costs"].items()})
         for factor in factors[unit["attempt"] :]:
             costs = factor.applied(costs)
         genotypes = np.array(unit["genotypes"], np.int64)
-        part = Candidates(genotypes, np.array(unit["accuracy"]), unit["accuracy_source"], costs)
-        whole = part if whole is None else whole.followed_by(part)
-    assert whole is not None
+        accuracy = np.array(unit["accuracy"])
+        parts.append(Candidates.of(genotypes, accuracy, costs, unit["accuracy_source"], "predicted"))
+    whole = Candidates.joined(parts)
     feasible = budget.feasible(whole.costs)
     positions = np.flatnonzero(feasible)
     winner = None
@@ -205,7 +205,7 @@ def _candidates(
         whole.accuracy,
         feasible,
         np.repeat(np.arange(len(generations)), [len(unit["accuracy"]) for unit in generations]),
-        whole.accuracy_source,
+        ", ".join(np.unique(whole.accuracy_source)),
         tuple(positions[whole[positions].front()].tolist()),
         winner,
         next((unit["predictor_tau"] for unit in reversed(generations) if "predictor_tau" in unit), None),

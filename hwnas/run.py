@@ -21,7 +21,7 @@ from devices.errors import ProvenanceMismatch
 from devices.events import Note, OnEvent, ignore
 from devices.journal import Journal
 from devices.versions import versions
-from hwnas import accuracy, finalist, int8_flavours, profiles, searchers, spaces, tasks
+from hwnas import accuracy, finalist, int8_flavours, objectives, profiles, searchers, spaces, tasks
 from hwnas.accuracy import SharedWeights
 from hwnas.atomic import write_text
 from hwnas.budget import Budget
@@ -118,6 +118,7 @@ def _run_one(
 ) -> RunResult:
     """The job with one seed, as far as the step of number ``wanted``."""
     searchers.check(config.search.searcher, config.search.settings)
+    aim = objectives.open(config.objective.name, **config.objective.settings)
     ranking = accuracy.check(config.accuracy.model, config.accuracy.settings)
     _check_weights(config)
     if task is None:
@@ -171,7 +172,7 @@ def _run_one(
                 seed=config.seed,
                 flavour=flavour,
             )
-        problem = Problem(searched, costs, budget, config.seed)
+        problem = Problem(searched, costs, budget, config.seed, aim)
         winner = finalist.find(problem, judge, device, profile, config.search, journal, on_event)
         genes = space.describe(winner.genotype)
         steps.once("chosen", lambda: {"genes": genes, **winner.to_json()})

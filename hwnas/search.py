@@ -1,4 +1,4 @@
-"""The search: one loop for every searcher and every accuracy model."""
+"""The search: one loop for every searcher, every objective and every accuracy model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from devices.journal import Journal
     from hwnas.space import Genotypes
 
+_ASKED = 8  # times a searcher may propose, before what it proposes is repaired
+
 
 class AccuracyModel(Protocol):
     """Says how accurate networks would be. ``source`` is the word for what its numbers are, e.g. ``"supernet"``."""
 
-    source: str
+    @property
+    def source(self) -> str:
+        """The word."""
 
     def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
         """``(n,)`` fractions on validation data, a function of the genotype alone."""
@@ -32,7 +36,8 @@ class Searcher(ABC):
     """Proposes networks and learns from results.
 
     A searcher is a function of the problem's seed and of what it was told: asked again and told the same, it proposes the same.
-    That is what makes a search resumable without saving a searcher. It proposes only what :meth:`Problem.admit` lets pass.
+    That is what makes a search resumable without saving a searcher. What it proposes need not be within the budget, canonical
+    or new: the search sees to that, and tells it what became of its proposals.
 
     Attributes:
         predictor_tau: rank correlation on held-out networks of the accuracy predictor that made the last proposals; None where
@@ -43,11 +48,12 @@ class Searcher(ABC):
 
     @abstractmethod
     def ask(self, n: int) -> Genotypes:
-        """Up to ``n`` networks ``(m, G)`` never asked before; none when the searcher finds no more."""
+        """Proposals ``(m, G)``, the dearest wish first, of which the first ``n`` that are admitted will be evaluated. Where fewer
+        are admitted it is asked again for the rest; the same proposals as before, or none, end that."""
 
     @abstractmethod
     def tell(self, candidates: Candidates) -> None:
-        """Results, in the order asked, never in the order finished."""
+        """Results, in the order asked, never in the order finished; to begin with, those of earlier searches, perhaps none."""
 
 
 @dataclass(frozen=True)
@@ -65,51 +71,79 @@ def search(
     *,
     evaluations: int,
     generation: int,
-    journal: Journal,
+    journal: Journal | None = None,
     attempt: int = 0,
     on_event: OnEvent = ignore,
 ) -> Result:
-    """Ask, evaluate, tell, until ``evaluations`` networks were evaluated or the searcher finds no more.
+    """Ask, evaluate, tell, until ``evaluations`` networks were evaluated or there are no more within the budget.
 
     Each generation is one unit of the journal. Generations that the journal already has are replayed: asked again, compared,
     told, but not evaluated.
 
     Args:
-        generation: how many networks are asked for at a time.
+        generation: how many networks are evaluated at a time.
+        journal: none for evaluations so cheap that they are better repeated.
         attempt: 0, or how often the costs were corrected before. What earlier attempts evaluated is told first, as far as it
             is still within the budget, and not evaluated again.
 
     Raises:
         InfeasibleBudget: no network meets the budget; nothing was evaluated.
         JournalMismatch: the journal has other networks than the searcher asks for.
-        SearchError: the searcher proposed a network that is over budget, or one twice.
+        SearchError: the searcher proposed something else than genotypes.
     """
     problem.require_feasible()
-    told = _earlier(problem, journal, attempt, accuracy.source)
-    searcher.tell(told)
-    recorded = [unit for unit in journal.units if unit["unit"] == "generation" and unit["attempt"] == attempt]
-    first, target = len(told), len(told) + evaluations
-    while len(told) < target and len(asked := searcher.ask(min(generation, target - len(told)))):
-        if len(problem.admit(asked, set(keys(told.genotypes)))) < len(asked):
-            raise SearchError(f"searcher {type(searcher).__name__} proposed a network that is over budget or not new.")
+    units = [] if journal is None else [unit for unit in journal.units if unit["unit"] == "generation"]
+    recorded = [unit for unit in units if unit["attempt"] == attempt]
+    told = [_earlier(problem, [unit for unit in units if unit["attempt"] < attempt])]
+    searcher.tell(told[0])
+    seen, done, best = set(keys(told[0].genotypes)), 0, told[0].accuracy.max(initial=0)
+    while done < evaluations and len(asked := _asked(problem, searcher, min(generation, evaluations - done), seen)):
         unit = recorded.pop(0) if recorded else None
         accuracies = accuracy.accuracy(asked) if unit is None else _replayed(unit, asked)
-        results = Candidates(asked, accuracies, accuracy.source, problem.costs.costs(asked))
-        if unit is None:
-            journal.append(_unit(attempt, results, searcher.predictor_tau))
+        source = accuracy.source if unit is None else unit["accuracy_source"]
+        results = Candidates.of(asked, accuracies, problem.costs.costs(asked), source, problem.costs.source)
+        if unit is None and journal is not None:
+            journal.append(_unit(attempt, results, source, searcher.predictor_tau))
         searcher.tell(results)
-        told = told.followed_by(results)
-        on_event(Progress("search", len(told) - first, evaluations, f"best {told.accuracy.max():.2%}"))
-    return Result(told, told.best())
+        told.append(results)
+        done, best = done + len(asked), max(best, results.accuracy.max())
+        on_event(Progress("search", done, evaluations, f"best {best:.2%}"))
+    found = Candidates.joined(told)
+    return Result(found, problem.best(found))
 
 
-def _unit(attempt: int, results: Candidates, predictor_tau: float | None) -> dict[str, Any]:
+def _asked(problem: Problem, searcher: Searcher, n: int, seen: set[bytes]) -> Genotypes:
+    """Up to ``n`` networks that may be evaluated: what the searcher proposes, asked again as long as that brings more; then what
+    its last proposals become by repair. Where all that gives none, random ones; none only where no more are found. They are
+    ``seen`` from then on."""
+    found = proposed = problem.space.sample(np.random.default_rng(0), 0)
+    for _ in range(_ASKED):
+        proposed = searcher.ask(n - len(found))
+        if proposed.ndim != 2 or proposed.shape[1] != found.shape[1]:
+            raise SearchError(
+                f"{type(searcher).__name__} proposed an array {proposed.shape}, not (n, {found.shape[1]})."
+            )
+        new = problem.admit(proposed, seen)[: n - len(found)]
+        seen.update(keys(new))
+        found = np.concatenate([found, new])
+        if len(found) == n:
+            return found
+        if not len(new):
+            break
+    found = np.concatenate([found, problem.admit(problem.repair(proposed), seen)[: n - len(found)]])
+    if not len(found):
+        found = problem.sample(np.random.default_rng([problem.seed, len(seen)]), n, seen)
+    seen.update(keys(found))
+    return found
+
+
+def _unit(attempt: int, results: Candidates, source: str, predictor_tau: float | None) -> dict[str, Any]:
     unit = {
         "unit": "generation",
         "attempt": attempt,
         "genotypes": results.genotypes.tolist(),
         "accuracy": results.accuracy.tolist(),
-        "accuracy_source": results.accuracy_source,
+        "accuracy_source": source,
         "costs": {name: _known(values) for name, values in asdict(results.costs).items()},
     }
     return unit if predictor_tau is None else unit | {"predictor_tau": predictor_tau}
@@ -120,13 +154,15 @@ def _known(values: NDArray[np.float64]) -> list[float | None]:
     return [None if np.isnan(value) else value for value in values.tolist()]
 
 
-def _earlier(problem: Problem, journal: Journal, attempt: int, source: str) -> Candidates:
-    units = [unit for unit in journal.units if unit["unit"] == "generation" and unit["attempt"] < attempt]
-    rows = [row for unit in units for row in unit["genotypes"]]
-    genotypes = np.array(rows, np.int64).reshape(len(rows), len(problem.space.genes))
-    accuracy = np.array([a for unit in units for a in unit["accuracy"]], np.float64)
-    told = Candidates(genotypes, accuracy, source, problem.costs.costs(genotypes))
-    return told[problem.budget.feasible(told.costs)]
+def _earlier(problem: Problem, units: list[dict[str, Any]]) -> Candidates:
+    """What the journal's ``units`` evaluated, as far as it is within the budget, at today's costs."""
+    told = [Candidates.none(len(problem.space.genes))]
+    for unit in units:
+        genotypes, accuracy = np.array(unit["genotypes"], np.int64), np.array(unit["accuracy"], np.float64)
+        costs = problem.costs.costs(genotypes)
+        told.append(Candidates.of(genotypes, accuracy, costs, unit["accuracy_source"], problem.costs.source))
+    found = Candidates.joined(told)
+    return found[problem.budget.feasible(found.costs)]
 
 
 def _replayed(unit: dict[str, Any], asked: Genotypes) -> NDArray[np.float64]:

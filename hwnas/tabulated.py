@@ -146,6 +146,8 @@ class TabulatedCosts:
         InvalidData: see :meth:`Table.values`.
     """
 
+    source = "tabulated"
+
     def __init__(
         self, table: Table, *, latency_ms: str, memory_bytes: str | None = None, model_bytes: str | None = None
     ) -> None:

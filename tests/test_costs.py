@@ -94,7 +94,7 @@ def test_costs_do_not_depend_on_what_is_asked_beside(space: SearchSpace, compile
 def test_costs_are_selected_and_joined_by_rows() -> None:
     costs = Costs(*(np.arange(4.0) + i for i in range(5)))
     assert costs[costs.latency_ms > 1].p50_ms.tolist() == [3, 4]
-    assert costs[:1].followed_by(costs[2:]).latency_ms.tolist() == [0, 2, 3]
+    assert Costs.joined([costs[:1], costs[2:]]).latency_ms.tolist() == [0, 2, 3]
 
 
 def test_a_cover_that_was_not_profiled_needs_no_device(predictor: LatencyPredictor, device: devices.Device) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 from devices.journal import Journal
 from hwnas import searchers, spaces
 from hwnas.budget import Budget
-from hwnas.candidates import Candidates
+from hwnas.candidates import Candidates, hypervolume
 from hwnas.costs import Costs
 from hwnas.errors import InfeasibleBudget, JournalMismatch, SearchError
 from hwnas.finalist import CorrectedCosts, corrections
 from hwnas.problem import Problem, keys
 from hwnas.search import Searcher, search
+from hwnas.searchers._operators import CROSSOVERS, SELECTIONS
 from hwnas.space import Genotypes, SearchSpace
 
 SPACE = spaces.open("mobile", (1, 8, 8), 10)
@@ -34,6 +36,7 @@ class SumOfOptions:
     """Tabulated costs: every gene adds its option's position."""
 
     space: SearchSpace
+    source: ClassVar[str] = "tabulated"
 
     def costs(self, genotypes: Genotypes) -> Costs:
         total = 1.0 + genotypes.sum(axis=1)
@@ -67,6 +70,7 @@ def run(
         searcher = searchers.open(name, asked, **settings.get(name, {}))
         result = search(asked, searcher, accuracy, evaluations=evaluations, generation=8, journal=journal)
     assert result.candidates.accuracy[result.best] == result.candidates.accuracy.max()
+    assert set(result.candidates.accuracy_source) == set(result.candidates.costs_source) == {"tabulated"}
     return result.candidates, accuracy
 
 
@@ -100,6 +104,16 @@ def test_every_searcher_repeats_and_resumes_exactly(tmp_path: Path, name: str) -
         np.testing.assert_array_equal(again.accuracy, whole.accuracy)
         assert len(accuracy.asked) == 120 - sum(len(json.loads(line)["accuracy"]) for line in lines[1:kept])
         assert cut.read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+@pytest.mark.parametrize("crossover", CROSSOVERS)
+def test_every_way_of_breeding_keeps_the_budget_and_finds_better_networks(selection: str, crossover: str) -> None:
+    asked = problem()
+    searcher = searchers.open("genetic", asked, selection=selection, crossover=crossover)
+    found = search(asked, searcher, MostOptions(), evaluations=120, generation=8).candidates
+    assert (found.costs.upper_ms <= 15.0).all()
+    assert found.accuracy[60:].mean() > found.accuracy[:20].mean()
 
 
 def test_a_journal_of_another_search_is_refused(tmp_path: Path) -> None:
@@ -156,16 +170,31 @@ def test_repair_never_makes_it_worse() -> None:
     np.testing.assert_array_equal(tight.repair(within), within)
 
 
-def test_a_searcher_that_breaks_the_rules_is_stopped(tmp_path: Path) -> None:
-    class Greedy(Searcher):
+def test_whatever_a_searcher_proposes_is_made_to_fit_or_left_out(tmp_path: Path) -> None:
+    class Wild(Searcher):
         def ask(self, n: int) -> Genotypes:
-            return SPACE.largest()[None]
+            return np.tile(SPACE.largest(), (n, 1))
+
+        def tell(self, candidates: Candidates) -> None:
+            told.append(candidates)
+
+    told: list[Candidates] = []
+    found = search(problem(), Wild(), MostOptions(), evaluations=8, generation=5).candidates
+    assert len(found) == 8 == len(set(keys(found.genotypes)))
+    assert (found.costs.upper_ms <= 15.0).all()
+    assert [len(t) for t in told][:2] == [0, 1], "the largest network, repaired; then random ones"
+
+
+def test_what_is_no_genotype_is_refused() -> None:
+    class Flat(Searcher):
+        def ask(self, n: int) -> Genotypes:
+            return SPACE.largest()
 
         def tell(self, candidates: Candidates) -> None:
             pass
 
-    with Journal(tmp_path / "j", {}) as journal, pytest.raises(SearchError, match="Greedy"):
-        search(problem(), Greedy(), MostOptions(), evaluations=5, generation=5, journal=journal)
+    with pytest.raises(SearchError, match="Flat proposed an array"):
+        search(problem(), Flat(), MostOptions(), evaluations=5, generation=5)
 
 
 def test_after_a_correction_earlier_results_are_told_and_not_evaluated_again(tmp_path: Path) -> None:
@@ -200,16 +229,30 @@ def test_after_a_correction_earlier_results_are_told_and_not_evaluated_again(tmp
 NAMES = ("latency_ms", "p50_ms", "upper_ms", "memory_bytes", "model_bytes")
 
 
+def candidates(accuracy: list[float], cost: list[float], source: str = "tabulated") -> Candidates:
+    rows = np.arange(len(cost))[:, None]
+    return Candidates.of(rows, np.array(accuracy), Costs(*[np.array(cost)] * 5), source, "tabulated")
+
+
 def test_candidates_front_and_best() -> None:
-    genotypes = np.arange(4)[:, None]
-    column = np.array([1.0, 2.0, 3.0, 2.0])
-    found = Candidates(genotypes, np.array([0.5, 0.7, 0.7, 0.6]), "tabulated", Costs(*[column] * 5))
-    assert found.best() == 1
+    found = candidates([0.5, 0.7, 0.7, 0.6], [1, 2, 3, 2])
+    assert problem().best(found) == 1
     assert found.front().tolist() == [0, 1]
     with pytest.raises(ValueError, match="no candidates"):
-        found[:0].best()
-    with pytest.raises(ValueError, match="one source"):
-        found.followed_by(Candidates(genotypes, column, "supernet", found.costs))
+        problem().best(found[:0])
+
+
+def test_candidates_say_where_each_number_came_from() -> None:
+    found = Candidates.joined([candidates([0.5, 0.6], [1, 2]), candidates([0.4], [3], "supernet")])
+    assert found.accuracy_source.tolist() == ["tabulated", "tabulated", "supernet"]
+    assert found[found.accuracy < 0.55].accuracy_source.tolist() == ["tabulated", "supernet"]
+    assert found.costs.latency_ms.tolist() == [1, 2, 3]
+
+
+def test_hypervolume_is_the_area_dominated() -> None:
+    found = candidates([0.5, 0.7, 0.7, 0.6, 0.9], [1, 2, 3, 2, 9])
+    assert hypervolume(found.accuracy, found.costs.p50_ms, (0.4, 4.0)) == pytest.approx(0.1 * 3 + 0.2 * 2)
+    assert hypervolume(found.accuracy, found.costs.p50_ms, (0.95, 4.0)) == 0
 
 
 def test_unknown_searcher_and_setting_name_the_nearest() -> None:
@@ -223,3 +266,14 @@ def test_unknown_searcher_and_setting_name_the_nearest() -> None:
         searchers.open("guided", problem(), initial=1)
     with pytest.raises(ValueError, match=r"exploration must be between 0 and 1, got 1\.5"):
         searchers.open("guided", problem(), exploration=1.5)
+    with pytest.raises(ValueError, match="selection must be one of tournament, rank, roulette, got 'luck'"):
+        searchers.open("genetic", problem(), selection="luck")
+    with pytest.raises(ValueError, match="sampler must be one of tpe, nsga2, got 'cmaes'"):
+        searchers.open("optuna", problem(), sampler="cmaes")
+
+
+def test_a_searcher_whose_library_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymoo.algorithms.moo.nsga2", None)  # what Python does where it is not installed
+    with pytest.raises(SearchError, match="needs pymoo") as caught:
+        searchers.open("pymoo", problem())
+    assert "hwnas[pymoo]" in caught.value.hint

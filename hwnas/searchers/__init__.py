@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from devices import plugins
+from hwnas.errors import SearchError
 
 if TYPE_CHECKING:
     from hwnas.problem import Problem
@@ -41,7 +42,14 @@ def open(name: str, problem: Problem, **settings: Any) -> Searcher:  # noqa: A00
 
     Raises:
         ValueError: unknown searcher or setting, or a value that cannot be.
+        SearchError: the searcher stands on a library that is not installed.
     """
     check(name, settings)
-    searcher: Searcher = plugins.load(_HERE, name, kind="searcher")(problem, **settings)
+    try:
+        searcher: Searcher = plugins.load(_HERE, name, kind="searcher")(problem, **settings)
+    except ModuleNotFoundError as error:
+        raise SearchError(
+            f"The searcher {name!r} needs {error.name}, which is not installed.",
+            hint=f"Install it with: pip install 'hwnas[{name}]'",
+        ) from error
     return searcher

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwnas.problem import Problem, keys
+from hwnas.problem import Problem
 from hwnas.search import Searcher
 
 if TYPE_CHECKING:
@@ -15,22 +15,18 @@ if TYPE_CHECKING:
 
 
 class RandomSearch(Searcher):
-    """Draws without replacement (Li & Talwalkar 2019, "Random search and reproducibility for NAS")."""
+    """Draws and never learns (Li & Talwalkar 2019, "Random search and reproducibility for NAS")."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._rng = np.random.default_rng(problem.seed)
-        self._seen: set[bytes] = set()
 
     def ask(self, n: int) -> Genotypes:
-        """``n`` new networks, fewer when the space runs out."""
-        asked = self._problem.sample(self._rng, n, self._seen)
-        self._seen.update(keys(asked))
-        return asked
+        """``n`` networks at random."""
+        return self._problem.sample(self._rng, n)
 
     def tell(self, candidates: Candidates) -> None:
-        """Remembers only what not to draw again."""
-        self._seen.update(keys(candidates.genotypes))
+        """Nothing to learn."""
 
 
 PLUGIN = RandomSearch

@@ -7,6 +7,7 @@ its statistics calibrated before it is evaluated.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hwnas.spaces._blocks import Conv, Part
+from hwnas.spaces._mixture import mixed
 from hwnas.spaces._modules import ConvUnit, Network, PartModule, activate
 from hwnas.supernet import Supernet
 
@@ -46,6 +48,10 @@ class ElasticNetwork(Supernet):
         for part in self.space.parts(genotype):
             x = _run(part, self._module(part.place), x)
         return x
+
+    def mixed(self, x: Tensor, gates: Sequence[Tensor]) -> Tensor:
+        """``(B, classes)`` logits of all networks at once; see :func:`hwnas.spaces._mixture.mixed`."""
+        return mixed(self.space, self.network, x, gates)
 
     def extract(self, genotype: NDArray[np.int64]) -> nn.Module:
         """A module of :meth:`MobileSpace.build` with a copy of the network's weights; its batch norm statistics are fresh."""

@@ -1,0 +1,79 @@
+"""The whole loop with an exact answer and no training: NAS-Bench-Macro's accuracies joined with latency on this machine.
+
+    python benchmarks/search_measured.py TABLES --keep FOLDER [--device onnxruntime:threads=1]
+                                        [--budgets 20] [--profile-limit 120]
+
+TABLES holds ``nasbench_macro.parquet``. The device is profiled once (kept in FOLDER), the space's costs are compiled,
+and under each budget, at even quantiles of the predicted medians, ``guided`` may look up 200 accuracies of the first
+training. What it chooses is measured, and where it breaks the budget the costs are corrected and the search goes on, as
+in any run. Regret is in the mean of the other two trainings. The best within a budget is found by measuring: in falling
+accuracy the networks that are predicted below 1.1 times the budget, until one fits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import devices
+import hwnas.profiles
+import predictors
+from benchmarks.search_regret import opened
+from devices import profile as profile_files
+from devices.journal import Journal
+from hwnas import finalist
+from hwnas.budget import Budget
+from hwnas.config import SearchSection
+from hwnas.costs import compile_costs
+from hwnas.problem import Problem
+
+_LOOKUPS = 200
+_WITHIN = 1.1  # of the budget: what is predicted above that is not measured
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", type=Path)
+    parser.add_argument("--keep", type=Path, required=True)
+    parser.add_argument("--device", default="onnxruntime:threads=1")
+    parser.add_argument("--budgets", type=int, default=20)
+    parser.add_argument("--profile-limit", type=float, default=120.0, help="seconds")
+    options = parser.parse_args()
+    benchmark = opened(options.tables, "nasbench_macro", "cifar10")
+    space, test = benchmark.space, benchmark.test
+    options.keep.mkdir(parents=True, exist_ok=True)
+    path = options.keep / "macro.profile.jsonl"
+    regrets, over = [], 0
+    with devices.open(options.device) as device:
+        if not path.exists():
+            hwnas.profiles.make(device, path, space=space, time_limit_s=options.profile_limit)
+        profile, costs = profile_files.load(path), compile_costs(space, predictors.load_or_fit(path), device)
+        every = np.unique(space.canonical(benchmark.validation.table.genotypes), axis=0)
+        by_accuracy = every[np.argsort(-test.accuracy(every), kind="stable")]
+        predicted = costs.costs(every)
+        quantiles = (np.arange(options.budgets) + 0.5) / options.budgets
+        print(f"{'budget ms':>10} {'p50 ms':>8} {'within':>7} {'accuracy':>9} {'best':>9} {'regret':>7}")
+        for limit in np.quantile(predicted.p50_ms, quantiles):
+            problem = Problem(space, costs, Budget(latency_ms=float(limit)), 0)
+            settings = SearchSection(evaluations=_LOOKUPS, generation=10)
+            with tempfile.TemporaryDirectory() as folder, Journal(Path(folder, "journal.jsonl"), {}) as journal:
+                chosen = finalist.find(problem, benchmark.validation, device, profile, settings, journal)
+            maybe = by_accuracy[costs.costs(by_accuracy).p50_ms < _WITHIN * limit]
+            best = next(
+                row for row in maybe if problem.budget.feasible(finalist.measure(device, space, row, profile))[0]
+            )
+            reached, optimum = (float(test.accuracy(row[None])[0]) for row in (chosen.genotype, best))
+            regrets.append(100 * (optimum - reached))
+            over += chosen.excess > 0
+            kept = "yes" if chosen.excess == 0 else "no"
+            cells = f"{limit:10.3f} {chosen.measured['p50_ms']:8.3f} {kept:>7} {reached:9.2%} {optimum:9.2%}"
+            print(f"{cells} {regrets[-1]:7.2f}", flush=True)
+    print(f"median regret {np.median(regrets):.2f} points, highest {max(regrets):.2f}; over budget as measured: {over}")
+
+
+if __name__ == "__main__":
+    main()

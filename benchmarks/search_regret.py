@@ -1,0 +1,220 @@
+"""How far is the network that a search finds from the best within the budget? Public tables, where the truth is known.
+
+    python benchmarks/search_regret.py TABLES [--space nasbench201] [--devices 21] [--seeds 30] [--lookups 50 100 200]
+                                       [--searchers guided random …] [--dataset cifar10] [--front]
+
+TABLES holds ``nasbench201.parquet`` and ``nasbench_macro.parquet``. For every device and budgets at the 10, 25, 50 and 75 %
+quantiles of its latencies each strategy may look up so many validation accuracies; the network with the best one is chosen,
+and reported is how many points of *test* accuracy it lacks to the best within the budget (regret), how many to the one that
+is chosen with all validation accuracies known (excess), and how many points of *validation* accuracy to the best. Nobody's
+look-ups are spent over budget: all strategies, the peers' too, pass through the same filter, and are told of what it held
+back where they have an interface for it.
+
+With ``--front`` the aim is the front of validation error and latency instead, each scaled to the table's range, and
+reported is which share of the whole table's hypervolume, up to (1, 1), was found after looking up 1 % of the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas import searchers, spaces
+from hwnas.budget import Budget
+from hwnas.candidates import hypervolume
+from hwnas.costs import CostModel
+from hwnas.errors import InfeasibleBudget
+from hwnas.objectives import Pareto
+from hwnas.problem import Problem
+from hwnas.search import search
+from hwnas.space import Genotypes, SearchSpace
+from hwnas.tabulated import Table, TabulatedCosts, load
+
+Floats = NDArray[np.float64]
+
+QUANTILES = (0.1, 0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A searcher with settings; ``peer`` if it is not ours."""
+
+    name: str
+    searcher: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    generation: int = 1
+    peer: bool = False
+
+
+STRATEGIES = (
+    Strategy("guided", "guided", generation=5),
+    Strategy("bayesian", "bayesian", generation=5),
+    Strategy("predictor", "predictor", generation=5),
+    Strategy("genetic", "genetic"),
+    Strategy("nsga2", "nsga2"),
+    Strategy("local_search", "local_search"),
+    Strategy("greedy", "greedy"),
+    Strategy("reinforce", "reinforce"),
+    Strategy("random", "random", generation=100),
+    Strategy(
+        "evolution, published", "evolution", {"population": 10, "sample": 3}, peer=True
+    ),  # Dong & Yang 2020, section 5
+    Strategy("Optuna TPE", "optuna", {"sampler": "tpe"}, peer=True),
+    Strategy("Optuna NSGA-II", "optuna", {"sampler": "nsga2"}, peer=True),
+    Strategy("pymoo NSGA-II", "pymoo", peer=True),
+)
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Validation accuracies that are looked up."""
+
+    table: Table
+    values: Floats
+    source: str = "tabulated"
+
+    def accuracy(self, genotypes: Genotypes) -> Floats:
+        """``(n,)`` fractions."""
+        return self.values[self.table.rows(genotypes)]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A table with what is looked up, what counts, and latencies by device."""
+
+    space: SearchSpace
+    validation: Accuracies
+    test: Accuracies
+    devices: dict[str, CostModel]
+
+
+def opened(folder: Path, name: str, dataset: str) -> Benchmark:
+    """The benchmark ``name``."""
+    space = spaces.open(name, (3, 32, 32), 10)
+    if name == "nasbench201":
+        table = load(folder / "nasbench201.parquet", space, genotype=[f"e{i}" for i in range(6)])
+        latencies = [str(c) for c in table.columns.columns if str(c).startswith("latency_")]
+        validation, test = (table.values(f"{part}_acc_200_{dataset}") / 100 for part in ("val", "test"))
+    else:
+        table = load(folder / "nasbench_macro.parquet", space, genotype=[f"l{i}" for i in range(8)])
+        latencies = ["flops", "params"]
+        validation = table.values("acc_s0") / 100
+        test = (table.values("acc_s1") + table.values("acc_s2")) / 200
+    costs: dict[str, CostModel] = {
+        c.removeprefix("latency_").removesuffix("_ms"): TabulatedCosts(table, latency_ms=c) for c in latencies
+    }
+    return Benchmark(space, Accuracies(table, validation), Accuracies(table, test), costs)
+
+
+def regrets(benchmark: Benchmark, problem: Problem, strategy: Strategy, lookups: list[int]) -> Floats:
+    """``(3, len(lookups))``: regret, excess, and what is lacking in validation accuracy, as fractions."""
+    every = problem.listed
+    assert every is not None
+    validation, test = benchmark.validation.accuracy(every), benchmark.test.accuracy(every)
+    searcher = searchers.open(strategy.searcher, problem, **strategy.settings)
+    found = search(problem, searcher, benchmark.validation, evaluations=max(lookups), generation=strategy.generation)
+    if not problem.budget.feasible(found.candidates.costs).all():
+        raise AssertionError(f"{strategy.name} looked at a network over budget")
+    rows = []
+    for n in lookups:
+        first = found.candidates[:n]
+        best = problem.best(first)
+        reached = benchmark.test.accuracy(first.genotypes[[best]])[0]
+        oracle = test[validation.argmax()]
+        rows.append((test.max() - reached, oracle - reached, validation.max() - first.accuracy[best]))
+    return np.array(rows).T
+
+
+def share_of_front(benchmark: Benchmark, costs: CostModel, strategy: Strategy, seed: int) -> float:
+    """Share of the whole table's hypervolume after 1 % of it."""
+    problem = Problem(benchmark.space, costs, Budget(), seed, Pareto())
+    every = problem.listed
+    assert every is not None
+    accuracy, latency = benchmark.validation.accuracy(every), costs.costs(every).p50_ms
+    low, high = latency.min(), latency.max()
+    worst, best = accuracy.min(), accuracy.max()
+
+    def area(accuracy: Floats, latency: Floats) -> float:
+        return hypervolume((accuracy - worst) / (best - worst), (latency - low) / (high - low), (0.0, 1.0))
+
+    searcher = searchers.open(strategy.searcher, problem, **strategy.settings)
+    found = search(
+        problem,
+        searcher,
+        benchmark.validation,
+        evaluations=len(benchmark.validation.table.genotypes) // 100,
+        generation=strategy.generation,
+    ).candidates
+    return area(found.accuracy, found.costs.p50_ms) / area(accuracy, latency)
+
+
+def infeasible(benchmark: Benchmark) -> str:
+    """How long it takes to say that no network is fast enough."""
+    costs = next(iter(benchmark.devices.values()))
+    problem = Problem(benchmark.space, costs, Budget(latency_ms=1e-9), 0)
+    started = time.perf_counter()
+    try:
+        problem.require_feasible()
+    except InfeasibleBudget as error:
+        taken = time.perf_counter() - started
+        return f"infeasible budget: reported in {taken:.2f} s, closest {error.closest['latency_ms']:.4g}"
+    raise AssertionError("no network takes no time")
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", type=Path)
+    parser.add_argument("--space", default="nasbench201", choices=["nasbench201", "nasbench_macro"])
+    parser.add_argument("--dataset", default="cifar10", choices=["cifar10", "cifar100"], help="of nasbench201")
+    parser.add_argument("--devices", type=int, default=21, help="so many, evenly spread over the table's")
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--lookups", type=int, nargs="+", default=[50, 100, 200])
+    parser.add_argument("--searchers", nargs="+", default=[s.name for s in STRATEGIES])
+    parser.add_argument("--front", action="store_true")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore", module="optuna")
+    benchmark = opened(options.tables, options.space, options.dataset)
+    names = list(benchmark.devices)
+    names = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, options.devices).round().astype(int))]
+    strategies = [s for s in STRATEGIES if s.name in options.searchers]
+    print(f"{options.space}: {len(names)} devices, {options.seeds} seeds; {infeasible(benchmark)}")
+    if options.front:
+        print(f"{'strategy':22} {'share of the hypervolume':>25} {'lowest':>8} {'s/run':>7}")
+        for strategy in strategies:
+            started = time.perf_counter()
+            shares = [
+                share_of_front(benchmark, benchmark.devices[name], strategy, seed)
+                for name in names
+                for seed in range(options.seeds)
+            ]
+            each = (time.perf_counter() - started) / len(shares)
+            print(f"{strategy.name:22} {np.mean(shares):25.2%} {min(shares):8.2%} {each:7.2f}", flush=True)
+        return
+    columns = " ".join(f"{f'{word} @{n}':>14}" for n in options.lookups for word in ("regret", "excess", "validation"))
+    print(f"mean, points; ± is the standard error of the excess at {options.lookups[-1]}\n{'strategy':22} {columns}")
+    for strategy in strategies:
+        started, results = time.perf_counter(), []
+        for name in names:
+            latency = benchmark.devices[name].costs(benchmark.validation.table.genotypes).p50_ms
+            for quantile in QUANTILES:
+                for seed in range(options.seeds):
+                    budget = Budget(latency_ms=float(np.quantile(latency, quantile)))
+                    problem = Problem(benchmark.space, benchmark.devices[name], budget, seed)
+                    results.append(regrets(benchmark, problem, strategy, options.lookups))
+        points = 100 * np.array(results)
+        each, error = (time.perf_counter() - started) / len(results), points[:, 1, -1].std() / len(results) ** 0.5
+        cells = " ".join(f"{value:14.3f}" for value in points.mean(axis=0).T.ravel())
+        label = f"{strategy.name}{' (peer)' if strategy.peer else ''}"
+        print(f"{label:22} {cells} ±{error:.3f} {each:6.2f} s/run", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""The best network with its proof, where accuracy and costs add up over the genes: a multiple-choice knapsack (Kellerer, Pferschy
+& Pisinger 2004, "Knapsack problems", chapter 11), given to a branch-and-bound solver (HiGHS; Huangfu & Hall 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.errors import InfeasibleBudget, SearchError
+from hwnas.worst_case import WorstCase
+
+if TYPE_CHECKING:
+    from hwnas.costs import CostModel
+    from hwnas.problem import Problem
+    from hwnas.search import AccuracyModel
+    from hwnas.space import Genotypes
+
+Floats = NDArray[np.float64]
+Figure = Callable[["Genotypes"], Floats]
+
+_CHECKED = 500  # networks on which sums are compared with what they stand for
+_EQUAL = 1e-6  # relative to the spread: how far they may differ
+_CUTS = 100  # solutions that were over a limit by less than the solver's tolerance
+
+
+@dataclass(frozen=True)
+class Proven:
+    """A network, and how much better any other could be.
+
+    Attributes:
+        genotype: ``(G,)``.
+        accuracy: its own.
+        bound: no network within the budget is more accurate; what it exceeds ``accuracy`` by is not proven.
+    """
+
+    genotype: NDArray[np.int64]
+    accuracy: float
+    bound: float
+
+
+def solve(problem: Problem, accuracy: AccuracyModel, *, time_limit_s: float = 60.0) -> Proven:
+    """The most accurate network within the budget, out of any number of networks.
+
+    Args:
+        problem: its costs, as far as they are limited, must be sums over genes; of several devices each one's
+            (:class:`hwnas.worst_case.WorstCase`).
+        accuracy: a proxy that is a sum over genes.
+        time_limit_s: after that the best found so far is returned, with the bound that was reached.
+
+    Raises:
+        SearchError: accuracy or a cost does not add up, or nothing was found in time.
+        InfeasibleBudget: no network meets the budget.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_array
+
+    problem.require_feasible()
+    gains = _Sum(problem, accuracy.accuracy, "the accuracy")
+    costs = [(_Sum(problem, cost, name), limit) for name, cost, limit in _limits(problem)]
+    counts = [len(gene.options) for gene in problem.space.genes]
+    gene = np.repeat(np.arange(len(counts)), counts)
+    one_each = csr_array((np.ones(len(gene)), (gene, np.arange(len(gene)))))
+    constraints = [LinearConstraint(one_each, 1, 1)]
+    constraints += [LinearConstraint(cost.terms[None] / limit, -np.inf, 1 - cost.base / limit) for cost, limit in costs]
+    for _ in range(_CUTS):
+        found = milp(
+            -gains.terms,
+            constraints=constraints,
+            integrality=np.ones(len(gene)),
+            bounds=Bounds(0, 1),
+            options={"mip_rel_gap": 0.0, "time_limit": time_limit_s},
+        )
+        if found.x is None:
+            break
+        ones = found.x > 0.5
+        genotype = np.array([int(np.flatnonzero(ones[gene == g])[0]) for g in range(len(counts))])
+        if problem.budget.feasible(problem.costs.costs(genotype[None]))[0]:
+            bound = gains.base - found.mip_dual_bound
+            return Proven(
+                problem.space.canonical(genotype[None])[0], float(accuracy.accuracy(genotype[None])[0]), float(bound)
+            )
+        constraints.append(LinearConstraint(ones.astype(float)[None], -np.inf, len(counts) - 1))
+    if found.status == 2:
+        raise InfeasibleBudget("No network of the space meets the budget.", closest={}, hint="Raise the budget.")
+    raise SearchError(f"The solver found no network: {found.message}")
+
+
+class _Sum:
+    """A figure as a sum: ``base`` and, for each option of each gene in a row, what it adds.
+
+    Raises:
+        SearchError: the sums are not the figure.
+    """
+
+    def __init__(self, problem: Problem, figure: Figure, name: str) -> None:
+        start = problem.space.smallest()
+        counts = [len(gene.options) for gene in problem.space.genes]
+        of_start = float(figure(start[None])[0])
+        self.terms = figure(problem.neighbours(start[None])[0]) - of_start
+        self.base = of_start
+        sample = problem.space.sample(np.random.default_rng(problem.seed), _CHECKED)
+        first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        sums, figures = self.base + self.terms[first + sample].sum(axis=1), figure(sample)
+        apart = float(np.abs(sums - figures).max(initial=0))
+        if not apart <= _EQUAL * max(float(np.ptp(figures)), 1e-300):
+            raise SearchError(
+                f"{name} is not a sum over the genes: random networks differ from it by up to {apart:.3g}.",
+                hint="Search with 'guided' instead, or with an accuracy and costs that add up.",
+            )
+
+
+def _limits(problem: Problem) -> list[tuple[str, Figure, float]]:
+    """What the budget limits: name, figure, limit; of every device."""
+    devices = [(problem.costs, problem.budget)]
+    if isinstance(problem.costs, WorstCase):
+        devices = list(problem.costs.devices)
+    found: list[tuple[str, Figure, float]] = []
+    for model, budget in devices:
+        for name, column in (("latency_ms", "upper_ms"), ("memory_bytes",) * 2, ("model_bytes",) * 2):
+            limit = getattr(budget, name)
+            if limit is not None:
+                found.append((name, _figure(model, column), limit))
+    return found
+
+
+def _figure(model: CostModel, column: str) -> Figure:
+    return lambda genotypes: np.asarray(getattr(model.costs(genotypes), column), np.float64)
