@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from predictors.estimates import Estimates, KernelEstimate
+from predictors.few_shot import FewShotPredictor, GraphFeatures, LatencyTable, NetworkLatencies, graph_features
 from predictors.latency import KernelCosts, LatencyPredictor
 from predictors.memory import activations_in_use, bytes_in_use, peak_memory
 from predictors.store import load_or_fit, predictor_path
 
 __all__ = [
     "Estimates",
+    "FewShotPredictor",
+    "GraphFeatures",
     "KernelCosts",
     "KernelEstimate",
     "LatencyPredictor",
+    "LatencyTable",
+    "NetworkLatencies",
     "activations_in_use",
     "bytes_in_use",
+    "graph_features",
     "load_or_fit",
     "peak_memory",
     "predictor_path",

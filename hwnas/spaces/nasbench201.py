@@ -9,7 +9,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from devices import Graph
 from hwnas.space import Gene, Genotypes, checked, checked_task
+from hwnas.spaces import _steps
 from hwnas.spaces._blocks import INPUT, Conv
 from hwnas.spaces._choice import ChoiceSpace
 from hwnas.spaces._steps import Step, classifier, convolution, normalization
@@ -75,8 +77,18 @@ class NasBench201(ChoiceSpace):
         """3×3 convolutions on all edges."""
         return np.full(len(_EDGES), _CONV3)
 
+    def published(self, genotype: NDArray[np.int64]) -> Graph:
+        """The graph that the published implementation runs, and that published latencies are of: it multiplies by zero for
+        ``none``, here a subtraction of a map from itself, and adds the result."""
+        name = "nasbench201-published-" + "".join(map(str, genotype.tolist()))
+        steps = self._steps(genotype, draws_nothing=True)
+        return _steps.graph(name, self.input_shape[0], self.image_size(genotype), steps)
+
     def steps(self, genotype: NDArray[np.int64]) -> Sequence[Step]:
         """The one definition of a network."""
+        return self._steps(genotype, draws_nothing=False)
+
+    def _steps(self, genotype: NDArray[np.int64], *, draws_nothing: bool) -> Sequence[Step]:
         operations = genotype.tolist()
         steps = [convolution("stem", Conv("conv", self.input_shape[0], _WIDTHS[0], 3), INPUT)]
         x = steps[-1].output
@@ -85,14 +97,16 @@ class NasBench201(ChoiceSpace):
                 steps += _reduction(f"reduction{stage}", width // 2, width, x)
                 x = steps[-1].output
             for number in range(_CELLS):
-                made, x = _cell(f"stage{stage}", number, operations, width, x)
+                made, x = _cell(f"stage{stage}", number, operations, width, x, draws_nothing=draws_nothing)
                 steps += made
         norm = normalization("head", width, x)
         return (*steps, norm, classifier("head", width, self.classes, norm.output))
 
 
-def _cell(stage: str, number: int, operations: Sequence[int], width: int, x: str) -> tuple[list[Step], str]:
-    """A cell that reads ``x``: its steps and its result."""
+def _cell(
+    stage: str, number: int, operations: Sequence[int], width: int, x: str, *, draws_nothing: bool
+) -> tuple[list[Step], str]:
+    """A cell that reads ``x``: its steps and its result. With ``draws_nothing``, ``none`` is a map of zeros."""
     steps: list[Step] = []
     nodes = [x]  # results; empty where nothing arrives
     edges = iter(operations)
@@ -106,7 +120,12 @@ def _cell(stage: str, number: int, operations: Sequence[int], width: int, x: str
                     read = steps[-1].output
                 steps += _operation(place, number, operation, width, read)
                 read = steps[-1].output
-            if operation != _NONE and read:
+            elif operation == _NONE:
+                read = ""
+                if draws_nothing:
+                    steps.append(Step(place, f"none{number}", "zero", (nodes[source],)))
+                    read = steps[-1].output
+            if read:
                 terms.append(read)
         total = terms[0] if terms else ""
         for i, term in enumerate(terms[1:], start=1):
