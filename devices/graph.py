@@ -173,7 +173,7 @@ def random_inputs(graph: Graph, seed: int = 0) -> dict[str, NDArray[Any]]:
         tensor = graph.tensors[name]
         dtype = np.dtype(tensor.dtype)
         if dtype.kind == "f":
-            made[name] = rng.standard_normal(tensor.shape).astype(dtype)
+            made[name] = rng.standard_normal(tensor.shape, np.float32).astype(dtype, copy=False)
         elif dtype.kind == "b" or "mask" in name.lower():
             made[name] = np.ones(tensor.shape, dtype)
         else:

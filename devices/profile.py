@@ -6,7 +6,8 @@ The file is a :mod:`devices.journal`. Its header has the device's fingerprint; i
   kernel, operator and type is spelt out once, then named by number;
 - ``timings``: one batch of graphs (none, at the beginning) that were timed together, with the sentinels that were timed beside
   them. A graph that was visited again at another time, in other company, stands in several;
-- ``failed``: a graph that could not be measured, and why.
+- ``failed``: a graph that could not be measured, and why;
+- ``sibling``: what a predictor of a sibling of the device knows, where few networks were measured here to go with it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from devices.graph import Graph
 from devices.journal import Journal, read
 from devices.kernels import ExecutedKernel
 
-SCHEMA = 3
+SCHEMA = 4
 _PASSES = 20
 
 
@@ -88,6 +89,8 @@ class Profile:
         sentinels: timings of the sentinel networks, by digest, for later measurements to compare with.
         drift: relative difference between visits of the same network at separated times, median over networks; None
             before any network was visited twice.
+        graphs: the networks measured, without their weights.
+        sibling: what a predictor knows of the device's sibling; None where the profile stands alone.
     """
 
     info: DeviceInfo
@@ -99,6 +102,7 @@ class Profile:
     sentinels: Mapping[str, Timing] = field(default_factory=dict)
     drift: float | None = None
     graphs: Mapping[str, Graph] = field(default_factory=dict)
+    sibling: Mapping[str, Any] | None = None
 
 
 class ProfileWriter:
@@ -167,6 +171,11 @@ class ProfileWriter:
         self._journal.append({"unit": "failed", "graph": digest, "reason": reason})
         self.lost.add(digest)
 
+    def sibling(self, value: Mapping[str, Any]) -> None:
+        """Record what is known of a sibling of the device, unless the file has it."""
+        if not any(unit["unit"] == "sibling" for unit in self._journal.units):
+            self._journal.append({"unit": "sibling", "known": dict(value)})
+
     def __enter__(self) -> Self:
         return self
 
@@ -201,6 +210,7 @@ def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
     sentinels: dict[str, list[Timing]] = {}
     visits: list[dict[str, float]] = []
     failed: dict[str, str] = {}
+    sibling: Mapping[str, Any] | None = None
     for unit in units:
         match unit["unit"]:
             case "lowering":
@@ -216,6 +226,8 @@ def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
                         visits[-1][digest] = timing["latency_ms"]
             case "failed":
                 failed[unit["graph"]] = unit["reason"]
+            case "sibling":
+                sibling = unit["known"]
     noise = [t.noise for ts in timings.values() for t in ts if t.noise is not None]
     lows = [[t.latency_ms for t in ts] for ts in timings.values() if len(ts) > 1]
     latency_ms = _evened(visits)
@@ -230,6 +242,7 @@ def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
         sentinels={d: _typical(ts, latency_ms[d]) for d, ts in sentinels.items()},
         drift=median(max(ms) / min(ms) - 1 for ms in lows) if lows else None,
         graphs=graphs,
+        sibling=sibling,
     )
 
 

@@ -107,9 +107,9 @@ class WorkerDevice(Device):
         finally:
             session.free()
 
-    def lower(self, graph: Graph) -> Lowering:
+    def lower(self, graph: Graph, *, memory: bool = True) -> Lowering:
         """Kernels and memory of a model; it is made once for both."""
-        return WorkerSession(self, graph, random_inputs(graph), next(self._ids)).lowering()
+        return WorkerSession(self, graph, random_inputs(graph), next(self._ids)).lowering(memory=memory)
 
     def kernels(self, graph: Graph) -> tuple[ExecutedKernel, ...]:
         """Kernels of a model; their times are of a single run, and mean nothing."""
@@ -182,11 +182,11 @@ class WorkerSession:
         files = self._ask_with_model("trace", self._device.runtime.trace_model(self._graph), {"timed": timed})[1]
         return self._device.runtime.kernels(self._graph, files)
 
-    def lowering(self) -> Lowering:
-        """Kernels and memory together."""
+    def lowering(self, *, memory: bool = True) -> Lowering:
+        """Kernels and memory together; see :meth:`devices.Device.lower`."""
         runtime, model = self._device.runtime, self._device.runtime.trace_model(self._graph)
         kernels = tuple(runtime.kernels(self._graph, self._ask_with_model("trace", model, {"timed": True})[1]))
-        if not isinstance(runtime, ReportsMemory):
+        if not memory or not isinstance(runtime, ReportsMemory):
             return Lowering(kernels, estimated_memory(kernels))
         return Lowering(kernels, runtime.memory_of(self._ask_with_model("memory", model)[1]))
 

@@ -83,12 +83,14 @@ class ObjectiveSection(_PluginSection):
 
 class SearchSection(_PluginSection):
     """The searcher with its settings, how many networks it may evaluate, and how many at a time. With ``precision`` ``"int8"``
-    the budget is on INT8 files, networks are compared after quantisation, and the profile has to be one made for that."""
+    the budget is on INT8 files, networks are compared after quantisation, and the profile has to be one made for that.
+    ``guarantee`` is the probability with which a network that is taken for within the latency budget is."""
 
     precision: Literal["float32", "int8"] = "float32"
     searcher: str = "guided"
     evaluations: PositiveInt = 200
     generation: PositiveInt = 20
+    guarantee: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
 
 
 class AccuracySection(_PluginSection):

@@ -27,7 +27,7 @@ class Costs:
     Attributes:
         latency_ms: ``(n,)`` latency at the machine's best, what predictors learn.
         p50_ms: ``(n,)`` median latency; latency budgets are on this.
-        upper_ms: ``(n,)`` its one-sided 95 % upper bound.
+        upper_ms: ``(n,)`` its one-sided upper bound, at 95 % unless said otherwise.
         memory_bytes: ``(n,)`` weights and the highest use of activations.
         model_bytes: ``(n,)`` size of the ONNX file.
     """
@@ -135,6 +135,7 @@ def compile_costs(
     device: Device | None = None,
     *,
     seed: int = 0,
+    guarantee: float = 0.95,
     on_event: OnEvent = ignore,
 ) -> CompiledCosts:
     """Predict every piece of a space, inside the networks of its :func:`cover`.
@@ -148,6 +149,7 @@ def compile_costs(
         device: asked for the kernels of those networks of the cover that are not in the predictor's profile; without one they
             are what the profile lets expect.
         seed: the cover's; with the seed of the profile, no device is needed.
+        guarantee: probability with which a network's median latency is below its upper bound.
         on_event: told after every network.
     """
     genotypes = cover(space, seed)
@@ -194,7 +196,7 @@ def compile_costs(
         predictor.run_overhead_ms,
         float(np.mean([rest for _, rest in files])),
         calibration.p50,
-        calibration.p50_upper,
+        float(np.median(calibration.p50_upper(predictor.difficulty(lowerings), guarantee))),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 PROFILE = "device.profile.jsonl"
 """Name in a run's folder, where the configuration names no place."""
 DRAWN = 80
-BESIDE_MODELS = 12
+DEFAULT_TIME_LIMIT_S = 300.0
+SIBLING_TIME_LIMIT_S = 60.0
 
 
 def make(
@@ -30,26 +32,62 @@ def make(
     *,
     space: SearchSpace | None = None,
     models: Sequence[Graph] = (),
+    sibling: str | os.PathLike[str] | None = None,
     seed: int = 0,
     time_limit_s: float | None = None,
     on_event: OnEvent = ignore,
 ) -> Profile:
-    """Profile networks that hold every piece of a space, and others drawn from it, and models; see :func:`profilers.profile`.
+    """Profile a device; see :func:`profilers.profile`.
 
-    A predictor learns from several whole networks what a network costs beside its kernels, so models without a space are timed
-    beside networks of the space ``mobile``.
+    With a space: networks that hold every piece of it and others drawn from it, and ``models``. Without one: ``models``, then
+    random networks of all kinds until the time is over. With ``sibling``, the profile of another device: ten random networks, and
+    ``models``; the rest is taken from there.
+
+    Raises:
+        ValueError: a sibling together with a space, or one that itself rests on a sibling.
     """
-    from hwnas import spaces
     from hwnas.costs import cover
+    from hwnas.proposals import Proposer, few
 
-    graphs = list(models)
+    if sibling is not None:
+        if space is not None:
+            raise ValueError("a profile is made for a space or from a sibling, not both")
+        return profilers.profile(
+            device,
+            timed=[*models, *few(seed)],
+            sibling=_known(sibling),
+            path=path,
+            seed=seed,
+            time_limit_s=time_limit_s or SIBLING_TIME_LIMIT_S,
+            on_event=on_event,
+        )
     rng = np.random.default_rng(seed)
     if space is not None:
-        graphs += [space.graph(g) for g in (*cover(space, seed), space.largest(), *space.sample(rng, DRAWN))]
-    else:
-        beside = spaces.open("mobile", (3, 32, 32), 10)
-        graphs += [beside.graph(g) for g in beside.sample(rng, BESIDE_MODELS)]
-    return profilers.profile(device, timed=graphs, path=path, seed=seed, time_limit_s=time_limit_s, on_event=on_event)
+        networks = (*cover(space, seed), space.largest(), *space.sample(rng, DRAWN))
+        graphs = [*models, *(space.graph(g) for g in networks)]
+        return profilers.profile(
+            device, timed=graphs, path=path, seed=seed, time_limit_s=time_limit_s, on_event=on_event
+        )
+    return profilers.profile(
+        device,
+        timed=models,
+        propose=Proposer(seed),
+        path=path,
+        seed=seed,
+        time_limit_s=time_limit_s or DEFAULT_TIME_LIMIT_S,
+        on_event=on_event,
+    )
+
+
+def _known(sibling: str | os.PathLike[str]) -> dict[str, Any]:
+    """What the predictor of a profile knows of kernels."""
+    from predictors import load_or_fit
+    from predictors.kernel_model import KernelModel
+
+    model = load_or_fit(sibling).kernel_model_
+    if not isinstance(model, KernelModel):
+        raise ValueError(f"{sibling} rests on a sibling itself; name that one's profile")
+    return replace(model, measured={}).to_json()
 
 
 @contextmanager

@@ -150,7 +150,9 @@ def _run_one(
         profile_path = _profiled(config, folder, searched, device, steps, on_event)
         profile = profile_files.load(profile_path)
         predictor = predictors.load_or_fit(profile_path, seed=config.seed)
-        costs = compile_costs(searched, predictor, device, seed=config.seed, on_event=on_event)
+        costs = compile_costs(
+            searched, predictor, device, seed=config.seed, guarantee=config.search.guarantee, on_event=on_event
+        )
         budget = _budget(config, searched, costs, profile, steps)
         estimate = accuracy.open(
             config.accuracy.model,

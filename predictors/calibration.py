@@ -1,7 +1,9 @@
-"""Intervals that hold: conformal prediction on networks that the predictor did not learn from.
+"""Intervals that hold: conformal prediction on networks that the predictor did not learn from, scaled by how difficult each is.
 
-Residuals are logarithms of measured over predicted. Their order statistics, with the finite-sample correction of split conformal
-prediction (Vovk et al. 2005; Lei et al. 2018), bound the error on another network of the same kind with the wanted probability.
+A residual is the logarithm of measured over predicted, divided by the network's difficulty: the error with which the kernels that
+it is made of are known to be predicted (:func:`difficulty`). The order statistics of residuals, with the finite-sample correction
+of split conformal prediction (Vovk et al. 2005; Lei et al. 2018, section 5.2), bound the error on another network with the wanted
+probability.
 """
 
 from __future__ import annotations
@@ -15,37 +17,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+LEVEL = 0.9
+"""Of the interval of a latency."""
+GUARANTEE = 0.95
+"""Of the upper bound of a median latency."""
+FLOOR = 0.01
+"""Difficulty of a network whose kernels are all predicted perfectly."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Factors on a predicted latency.
+    """Residuals of networks held out.
 
     Attributes:
-        lower, upper: two-sided 90 % interval of the latency.
+        residuals: of ``latency_ms``.
+        p50_residuals: of ``p50_ms`` to the predicted ``latency_ms``.
         p50: median over networks of ``p50_ms / latency_ms``.
-        p50_upper: one-sided 95 % upper bound of ``p50_ms``.
-        networks: how many held-out networks this rests on.
     """
 
-    lower: float
-    upper: float
+    residuals: tuple[float, ...]
+    p50_residuals: tuple[float, ...]
     p50: float
-    p50_upper: float
-    networks: int
 
     @classmethod
-    def fit(cls, predicted: Floats, latency: Floats, p50: Floats) -> Self:
+    def fit(cls, predicted: Floats, latency: Floats, p50: Floats, difficulty: Floats) -> Self:
         """Learn from ``(n,)`` held-out predictions, and measured latencies and medians in the same unit."""
-        residuals = np.log(latency / predicted)
-        ratio = float(np.median(p50 / latency))
         return cls(
-            math.exp(-_quantile(-residuals, 0.95)),
-            math.exp(_quantile(residuals, 0.95)),
-            ratio,
-            math.exp(_quantile(np.log(p50 / predicted), 0.95)),
-            len(residuals),
+            tuple(np.sort(np.log(latency / predicted) / difficulty).tolist()),
+            tuple(np.sort(np.log(p50 / predicted) / difficulty).tolist()),
+            float(np.median(p50 / latency)),
         )
+
+    @property
+    def networks(self) -> int:
+        """How many held-out networks this rests on."""
+        return len(self.residuals)
+
+    def interval(self, difficulty: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
+        """``(n,)`` factors on predicted latencies: both ends of the interval that holds with probability ``level``."""
+        tail = (1 + level) / 2
+        residuals = np.array(self.residuals)
+        return np.exp(-_quantile(-residuals, tail) * difficulty), np.exp(_quantile(residuals, tail) * difficulty)
+
+    def p50_upper(self, difficulty: Floats, guarantee: float = GUARANTEE) -> Floats:
+        """``(n,)`` factors from predicted latencies to what medians stay below with probability ``guarantee``."""
+        return np.asarray(np.exp(_quantile(np.array(self.p50_residuals), guarantee) * difficulty), np.float64)
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object; :meth:`from_json` is the inverse."""
@@ -54,7 +72,23 @@ class Calibration:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Inverse of :meth:`to_json`."""
-        return cls(**value)
+        return cls(tuple(value["residuals"]), tuple(value["p50_residuals"]), value["p50"])
+
+
+def difficulty(seconds: Floats, spread: Floats, family: Ints, network: Ints) -> Floats:
+    """``(n,)`` expected relative error of n networks. Errors within a family of kernels are taken to go the same way, those of
+    different families not.
+
+    Args:
+        seconds: ``(m,)`` time of each execution.
+        spread: ``(m,)`` relative error that executions like it are predicted with.
+        family: ``(m,)`` number of its family.
+        network: ``(m,)`` in which network.
+    """
+    count, families = int(network.max(initial=-1)) + 1, int(family.max(initial=-1)) + 1
+    of_family = np.bincount(network * families + family, seconds * spread, count * families).reshape(count, families)
+    total = np.maximum(np.bincount(network, seconds, count), 1e-12)
+    return np.asarray(np.sqrt((of_family**2).sum(axis=1) / total**2 + FLOOR**2), np.float64)
 
 
 def _quantile(values: Floats, level: float) -> float:
@@ -66,4 +100,4 @@ def _quantile(values: Floats, level: float) -> float:
     if rank <= n:
         return float(ordered[rank - 1])
     middle = float(np.median(ordered))
-    return middle + max(float(np.abs(ordered - middle).max()), 0.02) * rank / n
+    return middle + max(float(np.abs(ordered - middle).max()), 1.0) * rank / n

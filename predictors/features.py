@@ -1,50 +1,75 @@
 """Physics of kernels, as arrays: how much a kernel computes and moves, and what decides how well it can.
 
-Shapes are read once per distinct kernel; everything after that is vectorised over kernels.
+What an operator does is read once per distinct kernel (:mod:`predictors.operators`); everything after that is vectorised.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
-from devices import Kernel
+from devices import ExecutedKernel, Kernel, TensorType
+from predictors.operators import SORTS, work
+
+Floats = NDArray[np.float64]
 
 ACTIVATIONS = ("", "Relu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "LeakyRelu")
+LANES = 16
+"""Elements that a vector register holds."""
 KERNEL_FEATURES = (
     "log_macs",
     "log_read_bytes",
     "log_write_bytes",
     "log_weight_bytes",
     "log_intensity",
-    "in_channels",
-    "out_channels",
-    "in_channels_mod_16",
-    "out_channels_mod_16",
-    "out_channels_mod_8",
-    "out_channels_mod_4",
-    "group_channels",
-    "depthwise",
-    "out_height",
-    "out_width",
-    "out_width_mod_16",
-    "kernel_area",
+    "log_rows",
+    "log_columns",
+    "log_depth",
+    "log_batch",
+    "log_run",
+    "log_padding",
+    "columns",
+    "columns_mod_16",
+    "vectors_mod_4",
+    "depth_mod_16",
+    "rows_mod_6",
+    "run_mod_6",
+    "run_mod_16",
+    "window_height",
+    "window_width",
     "stride",
     "dilation",
+    "group",
+    "scattered",
     "activation",
     "sums",
     "operands",
     "rank",
     "in_item_bytes",
     "out_item_bytes",
-    "quantized",
+    "weight_item_bytes",
+    "signed",
 )
-_NUMBERS = 19  # that _row gives
+TERMS = ("call", "macs", "blocked_macs", "padded_macs", "read_bytes", "write_bytes", "weight_bytes", "runs")
+"""What a law of cost is a sum of. ``blocked_macs`` counts columns in whole vectors, ``padded_macs`` those on padding as well."""
+_NUMBERS = 23  # that _row gives
+
+
+CONTEXT_FEATURES = (
+    "footprint_octave",
+    "log_previous_bytes",
+    "log_recent_bytes",
+    "log_reuse_bytes",
+    "writes_output",
+    "reads_input",
+)
+_RECENT = 3  # kernels
+_LEAST_BYTES = 64
+_FOOTPRINTS = 2.0**16, 2.0**27  # what smaller and larger ones are taken for
 
 
 @dataclass(frozen=True)
@@ -52,173 +77,127 @@ class KernelTable:
     """Features of distinct kernels.
 
     Attributes:
-        family: ``(n,)`` name of the group of kernels that share one law of cost: the kind, and for convolutions the variant.
+        sort: ``(n,)`` position in :data:`predictors.operators.SORTS`.
+        family: ``(n,)`` name of the group of kernels that share one law of cost: the kind, and where laws differ the variant.
         macs: ``(n,)`` multiply-accumulates without those on padding; for other kernels, elements worked on.
         moved_bytes: ``(n,)`` bytes read and written, weights included.
+        terms: ``(n, T)`` the columns of :data:`TERMS`.
         matrix: ``(n, F)`` the columns of :data:`KERNEL_FEATURES`.
     """
 
+    sort: NDArray[np.int64]
     family: NDArray[np.str_]
-    macs: NDArray[np.float64]
-    moved_bytes: NDArray[np.float64]
-    matrix: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """What a sliding-window kernel does; for other kernels the defaults."""
-
-    kernel: tuple[int, ...] = ()
-    stride: int = 1
-    dilation: int = 1
-    group: int = 1
-    in_channels: int = 0
-    out_channels: int = 0
+    macs: Floats
+    moved_bytes: Floats
+    terms: Floats
+    matrix: Floats
 
 
 def kernel_table(kernels: Sequence[Kernel]) -> KernelTable:
     """Features of ``kernels``, which should be distinct: the cost is one pass in Python over them."""
     rows = [_row(k) for k in kernels]
     family = np.array([r[0] for r in rows], np.str_)
-    numbers = np.array([r[1] for r in rows], dtype=np.float64).reshape(-1, _NUMBERS)
-    macs, read, write, weight, c_in, c_out, group, height, width, *rest = numbers.T
+    sort = np.array([SORTS.index(r[1]) for r in rows], np.int64)
+    numbers = np.array([r[2] for r in rows], dtype=np.float64).reshape(-1, _NUMBERS)
+    macs, read, write, weight, lines, columns, depth, batch, run, *rest = numbers.T
     moved = read + write + weight
-    log_macs, log_moved = np.log(np.maximum(macs, 1)), np.log(np.maximum(moved, 1))
+    vectors = np.ceil(columns / LANES) * LANES / np.maximum(columns, 1)
+    padded = np.maximum(lines * columns * depth * batch, macs)
+    terms = np.stack(
+        [np.ones(len(rows)), macs, macs * vectors, padded * vectors, read, write, weight, lines * batch], axis=1
+    )
+    logs = [np.log(np.maximum(v, 1)) for v in (macs, read, write, weight)]
     matrix = np.stack(
         [
-            log_macs,
-            np.log(np.maximum(read, 1)),
-            np.log(np.maximum(write, 1)),
-            np.log(np.maximum(weight, 1)),
-            log_macs - log_moved,
-            c_in,
-            c_out,
-            c_in % 16,
-            c_out % 16,
-            c_out % 8,
-            c_out % 4,
-            c_in / np.maximum(group, 1),
-            (group > 1) & (group == c_in),
-            height,
-            width,
-            width % 16,
+            *logs,
+            logs[0] - np.log(np.maximum(moved, 1)),
+            *(np.log(np.maximum(v, 1)) for v in (lines, columns, depth, batch, run)),
+            np.log(np.maximum(padded, 1)) - logs[0],
+            np.minimum(columns, 512),
+            columns % LANES,
+            np.ceil(columns / LANES) % 4,
+            depth % LANES,
+            lines % 6,
+            run % 6,
+            run % LANES,
             *rest,
         ],
         axis=1,
     ).astype(np.float64)
-    return KernelTable(family, macs, moved, matrix)
+    return KernelTable(sort, family, macs, moved, terms, matrix)
 
 
-def _row(kernel: Kernel) -> tuple[str, list[float]]:
-    """Family, and the numbers from which :func:`kernel_table` makes its columns."""
-    attributes = dict(kernel.attributes)
-    op = kernel.kind.rsplit(":", 1)[-1]
+def context(kernels: Sequence[ExecutedKernel]) -> Floats:
+    """``(n, C)`` the columns of :data:`CONTEXT_FEATURES` for a network's kernels: what is left in the caches of what they need.
+
+    A run goes over the network's footprint before it comes back to the same weights and code; a kernel's operands were made some
+    bytes ago. The footprint is known by octaves only, lest it tell networks apart.
+    """
+    if not kernels:
+        return np.empty((0, len(CONTEXT_FEATURES)))
+    made = np.array([sum(t.nbytes for t in k.kernel.outputs) for k in kernels], np.float64)
+    fresh = made + [k.kernel.weight_bytes for k in kernels]
+    touched = fresh + [sum(o.type.nbytes for o in k.kernel.inputs if not o.constant) for k in kernels]
+    before = np.array([0.0, *accumulate(fresh)])
+    previous = np.roll(touched, 1)
+    recent = sum(np.roll(touched, i) for i in range(1, _RECENT + 1))
+    oldest = [min(k.reads, default=i - 1) + 1 for i, k in enumerate(kernels)]
+    reuse = before[: len(kernels)] - before[oldest]
+    octave = np.round(np.log2(np.clip(before[-1], *_FOOTPRINTS)))
+    return np.column_stack(
+        [
+            np.full(len(kernels), octave),
+            *(np.log(np.maximum(v, _LEAST_BYTES)) for v in (previous, recent, reuse)),
+            [k.is_output for k in kernels],
+            [-1 in k.reads for k in kernels],
+        ]
+    )
+
+
+def _row(kernel: Kernel) -> tuple[str, str, list[float]]:
+    """Family, sort, and the numbers from which :func:`kernel_table` makes its columns."""
+    sort, w = work(kernel)
     data = [o.type for o in kernel.inputs if not o.constant] or [o.type for o in kernel.inputs]
     weights = [o.type for o in kernel.inputs if o.constant]
     source = data[0] if data else kernel.outputs[0]
     target = kernel.outputs[0] if kernel.outputs else source
-    matrices = [t.shape for t in weights if len(t.shape) > 1] or [t.shape for t in (*weights, *data[1:])]
-    weight = max(matrices, key=math.prod, default=())
-    window = _window(op, attributes, weight, source.shape, target.shape)
-    macs, family = _macs(kernel, op, attributes, weight, source.shape, target.shape, window)
-    spatial = [*target.shape[2:], 1, 1] if len(target.shape) > 2 else [1, *target.shape[-1:], 1]
-    activation = _text(attributes.get("activation", ""))
-    read = sum(t.nbytes for t in data)
-    return family, [
-        macs,
-        read,
-        sum(t.nbytes for t in kernel.outputs),
-        kernel.weight_bytes,
-        window.in_channels or (source.shape[1] if len(source.shape) > 1 else source.size),
-        window.out_channels or (target.shape[1] if len(target.shape) > 1 else target.size),
-        window.group,
-        spatial[0],
-        spatial[1],
-        math.prod(window.kernel),
-        window.stride,
-        window.dilation,
-        ACTIVATIONS.index(activation) if activation in ACTIVATIONS else len(ACTIVATIONS),
-        len(data) > 1,
-        len(kernel.inputs),
-        len(source.shape),
-        np.dtype(source.dtype).itemsize,
-        np.dtype(target.dtype).itemsize,
-        source.dtype in ("int8", "uint8"),
-    ]
+    heaviest = max(weights, key=lambda t: t.nbytes, default=source)
+    activation = _text(kernel.attribute("activation", ""))
+    read, stored = sum(t.nbytes for t in data), kernel.weight_bytes
+    if "Gather" in kernel.kind:  # reads only the rows it takes
+        read, stored = min(read, target.nbytes + 8 * target.size), min(stored, target.nbytes)
+    return (
+        f"{kernel.kind}/{w.variant}" if w.variant else kernel.kind,
+        sort,
+        [
+            w.macs,
+            read,
+            sum(t.nbytes for t in kernel.outputs),
+            stored,
+            w.rows,
+            w.columns,
+            w.depth,
+            w.batch,
+            w.run,
+            *w.window,
+            w.stride,
+            w.dilation,
+            w.group,
+            w.scattered,
+            ACTIVATIONS.index(activation) if activation in ACTIVATIONS else len(ACTIVATIONS),
+            len(data) > 1,
+            len(kernel.inputs),
+            len(source.shape),
+            _item_bytes(source),
+            _item_bytes(target),
+            _item_bytes(heaviest),
+            (source.dtype == "int8") + 2 * (heaviest.dtype == "int8"),
+        ],
+    )
 
 
-def _window(
-    op: str, attributes: Mapping[str, Any], weight: Sequence[int], source: Sequence[int], target: Sequence[int]
-) -> _Window:
-    if "Conv" in op and len(weight) > 2:
-        group = int(attributes.get("group", 1))
-        transposed = "Transpose" in op
-        return _Window(
-            tuple(weight[2:]),
-            math.prod(attributes.get("strides", (1,))),
-            math.prod(attributes.get("dilations", (1,))),
-            group,
-            weight[0] if transposed else weight[1] * group,
-            weight[1] * group if transposed else weight[0],
-        )
-    if "kernel_shape" in attributes and len(source) > 2:
-        return _Window(
-            tuple(attributes["kernel_shape"]), math.prod(attributes.get("strides", (1,))), 1, 1, source[1], target[1]
-        )
-    return _Window()
-
-
-def _macs(
-    kernel: Kernel,
-    op: str,
-    attributes: Mapping[str, Any],
-    weight: Sequence[int],
-    source: Sequence[int],
-    target: Sequence[int],
-    window: _Window,
-) -> tuple[float, str]:
-    """Work of a kernel, and its family."""
-    if "Conv" in op and window.kernel and len(source) > 2 and len(target) > 2:
-        fixed, moving = (source, target) if "Transpose" in op else (target, source)
-        taps = _taps(attributes, window.kernel, moving[2:], fixed[2:])
-        channels = window.in_channels * window.out_channels / window.group
-        if window.group > 1 and window.group >= min(window.in_channels, window.out_channels):
-            variant = "depthwise"
-        elif window.group > 1:
-            variant = "grouped"
-        elif source[2:] and math.prod(source[2:]) == 1:
-            variant = "vector"
-        else:
-            variant = "pointwise" if math.prod(window.kernel) == 1 else "dense"
-        return target[0] * channels * taps, f"{kernel.kind}/{variant}"
-    if ("Gemm" in op or "MatMul" in op) and source and target:
-        depth = source[0] if int(attributes.get("transA", 0)) and len(source) > 1 else source[-1]
-        return float(math.prod(target) * depth), kernel.kind
-    if op in ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"):
-        steps = source[0] * source[1] if len(source) > 1 else 1
-        matrices = [o.type.size for o in kernel.inputs if o.constant and len(o.type.shape) == 3]
-        return float(steps * sum(matrices)), kernel.kind
-    if "Attention" in op and len(source) == 3:
-        batch, length, width = source
-        return float(batch * length * (math.prod(weight) + 2 * length * width)), kernel.kind
-    if window.kernel:
-        return float(math.prod(target) * math.prod(window.kernel)), kernel.kind
-    return float(max(math.prod(source), math.prod(target))), kernel.kind
-
-
-def _taps(attributes: Mapping[str, Any], kernel: Sequence[int], source: Sequence[int], target: Sequence[int]) -> float:
-    """How many (output position, kernel tap) pairs fall on real elements, not on padding; product over the axes."""
-    axes = len(kernel)
-    strides = attributes.get("strides") or (1,) * axes
-    dilations = attributes.get("dilations") or (1,) * axes
-    pads = attributes.get("pads") or tuple(k // 2 for k in kernel) * 2
-    total = 1.0
-    for k, s, d, p, size, out in zip(kernel, strides, dilations, pads[:axes], source, target, strict=False):
-        offset = np.arange(k) * d - p
-        first = np.maximum(0, -(offset // s))
-        last = np.minimum(out - 1, (size - 1 - offset) // s)
-        total *= float(np.maximum(0, last - first + 1).sum())
-    return total
+def _item_bytes(tensor: TensorType) -> int:
+    return np.dtype(tensor.dtype).itemsize
 
 
 def _text(value: object) -> str:

@@ -1,9 +1,10 @@
 """What a kernel costs: a law of physics for its family, trees on what the law leaves, and what was measured of that very kernel.
 
-1. A *law* per family (:mod:`predictors.features`): ``seconds = overhead + macs · a + bytes · b`` with no negative term, fitted to
-   relative errors. It extrapolates, and it says what bounds a kernel.
-2. XGBoost (Chen and Guestrin 2016) on the logarithm of measured over lawful time. It sees the kernel alone: what tells networks
-   apart, such as how much memory they touch, it would use to learn how the machine was while each was measured.
+1. A *law* per family: seconds as a sum of what a call costs, of what it computes, moves and goes over
+   (:data:`predictors.features.TERMS`), with no negative term, fitted to relative errors. It extrapolates, and it says what bounds
+   a kernel. A family that was never profiled has the law of its sort of operator.
+2. XGBoost (Chen and Guestrin 2016) on the logarithm of measured over lawful time. It sees the kernel and what the run touches
+   before it, but nothing that tells networks apart: it would use that to learn how the machine was while each was measured.
 3. For a kernel that the profile holds itself, the mean of what is left, shrunk by how much a mean of that many measurements can
    be trusted (empirical Bayes).
 
@@ -22,7 +23,8 @@ from numpy.typing import NDArray
 
 from devices import Kernel, Lowering
 from devices.kernels import kernel_from_json
-from predictors.features import KernelTable, kernel_table
+from predictors.features import TERMS, KernelTable, context, kernel_table
+from predictors.operators import SORTS
 
 if TYPE_CHECKING:
     import xgboost
@@ -31,10 +33,16 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BOUNDS = ("overhead", "compute", "bytes")
-_TREES = {"max_depth": 5, "eta": 0.08, "subsample": 0.8, "colsample_bytree": 0.8, "min_child_weight": 3, "lambda": 2.0}
-_ROUNDS = 200
+_BOUND_BY = [[TERMS.index(t) for t in terms] for terms in (
+    ("call", "runs"), ("macs", "blocked_macs", "padded_macs"), ("read_bytes", "write_bytes", "weight_bytes")
+)]  # fmt: skip
+_TREES = {"max_depth": 7, "eta": 0.06, "subsample": 0.8, "colsample_bytree": 0.8, "min_child_weight": 3, "lambda": 2.0}
+_ROUNDS = 300
+_WEIGHT = 0.25  # exponent of a kernel's time: long ones decide what a network takes
 _FEWEST = 5  # distinct kernels that a family needs for a law of its own
-_SHORTEST = 1e-7  # seconds; a runtime whose clock is coarse may report zero
+_PASSES = 6
+_GROSS = 0.3  # error of a logarithm from which on it counts less
+SHORTEST = 1e-7  # seconds; a runtime whose clock is coarse may report zero
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class Executions:
         table: their features.
         kernel: ``(m,)`` which distinct kernel was executed.
         network: ``(m,)`` in which network.
+        context: ``(m, C)`` the columns of :data:`predictors.features.CONTEXT_FEATURES`.
         seconds: ``(m,)`` its measured time, NaN where there is none.
     """
 
@@ -53,6 +62,7 @@ class Executions:
     table: KernelTable
     kernel: Ints
     network: Ints
+    context: Floats
     seconds: Floats
 
 
@@ -67,6 +77,7 @@ def executions(lowerings: Sequence[Lowering]) -> Executions:
         kernel_table(tuple(ids)),
         np.array(kernel, np.int64),
         np.repeat(np.arange(len(lowerings)), lengths),
+        np.concatenate([context(low.kernels) for low in lowerings]) if lowerings else context(()),
         np.array(seconds, np.float64),
     )
 
@@ -76,7 +87,8 @@ class KernelModel:
     """A fitted model of kernels' times.
 
     Attributes:
-        laws: family to ``(overhead, seconds per mac, seconds per byte)``; ``""`` is the law of all families together.
+        laws: family, or sort of operator, to ``(T,)`` seconds per unit of :data:`predictors.features.TERMS`; ``""`` is the law
+            of everything together.
         families: names in the order of the trees' family feature.
         booster: the trees.
         measured: what the trees leave of kernels in the profile: logarithm of a factor.
@@ -98,21 +110,26 @@ class KernelModel:
         """
         import xgboost
 
-        rows = np.flatnonzero(np.isfinite(data.seconds))
-        if not len(rows):
+        timed = np.isfinite(data.seconds)
+        if not timed.any():
             raise ValueError("no kernel in the profile has a time")
-        seconds = np.maximum(data.seconds[rows], _SHORTEST)
-        kernel, counts = data.kernel[rows], np.bincount(data.kernel[rows], minlength=len(data.kernels))
+        kernel, seconds = data.kernel[timed], np.maximum(data.seconds[timed], SHORTEST)
+        count = len(data.kernels)
+        counts = np.bincount(kernel, minlength=count)
         seen = np.flatnonzero(counts)
-        mean = np.bincount(kernel, seconds, len(data.kernels))[seen] / counts[seen]
+        mean = np.bincount(kernel, seconds, count)[seen] / counts[seen]
         laws, ranges = _laws(data.table, seen, mean)
-        families = tuple(sorted(laws.keys() - {""}))
+        families = tuple(sorted(ranges))
         base = _terms(data.table, laws).sum(axis=1)
-
-        features = _features(data.table, families)
         logs = np.log(seconds / base[kernel])
-        target = np.bincount(kernel, logs, len(data.kernels))[seen] / counts[seen]
-        weight = counts[seen] * mean**0.5
+
+        # Twins in one network, which differ by nothing that is known, are one row.
+        _, first, twin, twins = np.unique(
+            np.stack([data.network[timed], kernel]), axis=1, return_index=True, return_inverse=True, return_counts=True
+        )
+        features = _features(data, families, base)[timed]
+        target = np.bincount(twin, logs) / twins
+        weight = seconds[first] ** _WEIGHT * twins**0.5
         booster = xgboost.train(
             {
                 **_TREES,
@@ -122,10 +139,10 @@ class KernelModel:
                 "seed": seed,
                 "base_score": 0.0,
             },
-            xgboost.DMatrix(features[seen], target, weight=weight / weight.mean()),
+            xgboost.DMatrix(features[first], target, weight=weight / weight.mean()),
             _ROUNDS,
         )
-        shrunk = _shrunk_means(logs - booster.predict(xgboost.DMatrix(features))[kernel], kernel, len(data.kernels))
+        shrunk = shrunk_means(logs - booster.predict(xgboost.DMatrix(features)), kernel, count)
         measured = {data.kernels[i]: float(shrunk[i]) for i in seen}
         return cls(laws, families, booster, measured, ranges)
 
@@ -136,10 +153,10 @@ class KernelModel:
         if not data.kernels:
             return np.empty(0)
         base = _terms(data.table, self.laws).sum(axis=1)
-        trees = self.booster.predict(xgboost.DMatrix(_features(data.table, self.families)))
+        trees = self.booster.predict(xgboost.DMatrix(_features(data, self.families, base)))
         measured = np.array([self.measured.get(k, 0.0) for k in data.kernels])
-        of_kernel = base * np.exp(np.where(self.profiled(data), trees, 0.0) + measured)
-        return np.asarray(of_kernel[data.kernel], np.float64)
+        known = self.profiled(data)[data.kernel]
+        return np.asarray(base[data.kernel] * np.exp(np.where(known, trees, 0.0) + measured[data.kernel]), np.float64)
 
     def profiled(self, data: Executions) -> NDArray[np.bool_]:
         """``(K,)`` whether the profile has kernels of the family."""
@@ -157,7 +174,8 @@ class KernelModel:
 
     def bounds(self, data: Executions) -> Ints:
         """``(K,)`` position in :data:`BOUNDS` of each distinct kernel's largest term."""
-        largest: Ints = np.argmax(_terms(data.table, self.laws), axis=1)
+        terms = _terms(data.table, self.laws)
+        largest: Ints = np.argmax(np.stack([terms[:, of].sum(axis=1) for of in _BOUND_BY], axis=1), axis=1)
         return largest
 
     def to_json(self) -> dict[str, Any]:
@@ -173,63 +191,85 @@ class KernelModel:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Inverse of :meth:`to_json`."""
-        import xgboost
-
-        booster = xgboost.Booster({"nthread": 1})
-        booster.load_model(bytearray(json.dumps(value["booster"]).encode()))
         return cls(
             {f: np.array(law) for f, law in value["laws"].items()},
             tuple(value["families"]),
-            booster,
+            load_booster(value["booster"]),
             {kernel_from_json(k): v for k, v in value["measured"]},
             {f: np.array(r) for f, r in value["ranges"].items()},
         )
 
 
+def load_booster(value: Mapping[str, Any]) -> xgboost.Booster:
+    """Trees from XGBoost's own JSON."""
+    import xgboost
+
+    booster = xgboost.Booster({"nthread": 1})
+    booster.load_model(bytearray(json.dumps(value).encode()))
+    return booster
+
+
 def _laws(table: KernelTable, seen: Ints, seconds: Floats) -> tuple[dict[str, Floats], dict[str, Floats]]:
-    """The law of each family and of all together, and the sizes seen; ``seconds`` are means of the kernels ``seen``."""
-    family, sizes = table.family[seen], np.stack([table.macs[seen], table.moved_bytes[seen]], axis=1)
-    everyone = _law(sizes, seconds)
+    """The law of each family, of each sort of operator and of all together, and the sizes seen; ``seconds`` are means of the
+    kernels ``seen``. A family of few kernels has its sort's law, scaled."""
+    family, sort, terms = table.family[seen], table.sort[seen], table.terms[seen]
+    everyone = _law(terms, seconds)
     laws, ranges = {"": everyone}, {}
+    for number in np.unique(sort):
+        of = sort == number
+        laws[SORTS[number]] = (
+            _law(terms[of], seconds[of]) if of.sum() >= _FEWEST else _scaled(everyone, terms[of], seconds[of])
+        )
     for name in np.unique(family):
         of = family == name
+        general = laws[SORTS[sort[of][0]]]
         laws[str(name)] = (
-            _law(sizes[of], seconds[of]) if of.sum() >= _FEWEST else _scaled(everyone, sizes[of], seconds[of])
+            _law(terms[of], seconds[of]) if of.sum() >= _FEWEST else _scaled(general, terms[of], seconds[of])
         )
-        logs = np.log(np.maximum(sizes[of], 1))
+        logs = np.log(np.maximum(np.stack([table.macs[seen][of], table.moved_bytes[seen][of]], axis=1), 1))
         ranges[str(name)] = np.stack([logs.min(axis=0), logs.max(axis=0)])
     return laws, ranges
 
 
-def _law(sizes: Floats, seconds: Floats) -> Floats:
-    """Non-negative least squares of relative errors; at least the shortest time as overhead, so that no time is zero."""
+def _law(terms: Floats, seconds: Floats) -> Floats:
+    """Non-negative coefficients with small errors of the logarithm, by least squares that are weighted again and again; gross
+    errors count less (Huber 1964). At least the shortest time as overhead, so that no time is zero."""
     from scipy.optimize import nnls
 
-    columns = np.column_stack([np.ones(len(sizes)), sizes])
-    scale = np.maximum(columns.max(axis=0), 1e-30) / seconds.mean()
-    solution, _ = nnls(columns / scale / seconds[:, None], np.ones(len(seconds)))
+    scale = np.maximum(terms.max(axis=0), 1e-30) / seconds.mean()
+    columns, predicted = terms / scale, seconds
+    for _ in range(_PASSES):
+        error = np.abs(np.log(predicted / seconds))
+        weight = np.minimum(1, _GROSS / np.maximum(error, 1e-12)) ** 0.5 / np.sqrt(seconds * predicted)
+        solution, _ = nnls(columns * weight[:, None], seconds * weight)
+        predicted = np.maximum(columns @ solution, SHORTEST)
     law = solution / scale
-    law[0] = max(law[0], _SHORTEST)
+    law[0] = max(law[0], SHORTEST)
     return np.asarray(law, np.float64)
 
 
-def _scaled(law: Floats, sizes: Floats, seconds: Floats) -> Floats:
-    return np.asarray(law * np.median(seconds / (law[0] + sizes @ law[1:])), np.float64)
+def _scaled(law: Floats, terms: Floats, seconds: Floats) -> Floats:
+    return np.asarray(law * np.median(seconds / (terms @ law)), np.float64)
 
 
 def _terms(table: KernelTable, laws: Mapping[str, Floats]) -> Floats:
-    """``(K, 3)`` overhead, compute and bytes of each distinct kernel in seconds."""
-    law = np.array([laws.get(str(f), laws[""]) for f in table.family]).reshape(-1, 3)
-    return law * np.column_stack([np.ones(len(table.macs)), table.macs, table.moved_bytes])
+    """``(K, T)`` what each distinct kernel's law adds up, in seconds; the law is the most particular one that is known."""
+    found = [
+        laws.get(str(family), laws.get(SORTS[sort], laws[""]))
+        for family, sort in zip(table.family, table.sort, strict=True)
+    ]
+    return np.array(found).reshape(-1, len(TERMS)) * table.terms
 
 
-def _features(table: KernelTable, families: tuple[str, ...]) -> Floats:
-    """``(K, F)`` what the trees see of each distinct kernel."""
+def _features(data: Executions, families: tuple[str, ...], base: Floats) -> Floats:
+    """``(m, F)`` what the trees see of each execution; ``base`` is the ``(K,)`` lawful time in seconds."""
     codes = {f: float(i) for i, f in enumerate(families)}
-    return np.column_stack([table.matrix, [codes.get(str(f), np.nan) for f in table.family]])
+    code = [codes.get(str(f), np.nan) for f in data.table.family]
+    of_kernel = np.column_stack([data.table.matrix, data.table.sort, np.log(base), code])
+    return np.column_stack([of_kernel[data.kernel], data.context])
 
 
-def _shrunk_means(values: Floats, kernel: Ints, count: int) -> Floats:
+def shrunk_means(values: Floats, kernel: Ints, count: int) -> Floats:
     """``(count,)`` mean of each kernel's values times n / (n + within / between variance) (James and Stein 1961)."""
     n = np.bincount(kernel, minlength=count)
     mean = np.bincount(kernel, values, count) / np.maximum(n, 1)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from devices import Device, Graph, Lowering, Profile
 from devices.profile import load as load_profile
 from predictors.attribution import attributed
-from predictors.calibration import Calibration
+from predictors.calibration import GUARANTEE, Calibration, difficulty
 from predictors.correction import Correction
 from predictors.errors import NotFitted
 from predictors.estimates import Estimates, KernelEstimate
@@ -23,10 +23,14 @@ from predictors.kernel_model import BOUNDS, Executions, KernelModel, executions
 from predictors.lowering import LearnedLowering
 from predictors.memory import peak_memory
 from predictors.provenance import provenance
+from predictors.transfer import TransferredModel
 
 Floats = NDArray[np.float64]
 
-_FOLDS = 5
+_FOLDS = 4
+_CALM = 1.04  # times the slowness of calm moments
+_LARGEST_ERROR = 1.0  # of a kernel, as the logarithm of a factor
+_SHRINK = 5  # kernels
 _FEWEST_TIMED = 8
 _UNPROFILED = 3.0  # physics alone: a kernel may take so many times as long, or as short
 _PER_SIZE = 0.5  # a kernel twice as large as any profiled may take 2**0.5 times as long as the law says
@@ -80,25 +84,49 @@ class LatencyPredictor:
             )
         self.lowerings_ = dict(profile.lowerings)
         self.learned_ = LearnedLowering.fit(profile)
+        calm = _calm(profile)
         fold = np.random.default_rng(self.seed).permutation(len(timed)) % _FOLDS
-        held_out = np.empty(len(timed))
+        held_out, errors = np.empty(len(timed)), []
+        apart: list[tuple[Executions, Floats]] = []
         with threadpool_limits(1):  # matrices are small, and idle threads that spin cost most where the machine is busy
-            self.kernel_model_, self.correction_ = _fit(profile, list(profile.lowerings), timed, self.seed)
+            self.kernel_model_, self.correction_ = _fit(profile, calm, timed, self.seed)
             for f in range(_FOLDS):
                 out = [d for d, of in zip(timed, fold, strict=True) if of == f]
-                models = _fit(
+                model, correction = _fit(
                     profile,
-                    [d for d in profile.lowerings if d not in out],
+                    [d for d in calm if d not in out],
                     [d for d in timed if d not in out],
                     self.seed,
                 )
-                held_out[fold == f] = _predict(*models, executions([profile.lowerings[d] for d in out]))[1]
+                data = executions([profile.lowerings[d] for d in out])
+                costs, held_out[fold == f] = _predict(model, correction, data)
+                errors.append((data, np.abs(np.log(np.maximum(data.seconds, 1e-7) / model.seconds(data)))))
+                apart.append((data, costs))
+        self.spread_ = _spread(errors)
+        difficult = np.empty(len(timed))
+        for f, (data, costs) in enumerate(apart):
+            difficult[fold == f] = self._difficulty(data, costs)
         self.held_out_ms_ = dict(zip(timed, (held_out * 1e3).tolist(), strict=True))
         timings = [profile.timings[d] for d in timed]
         self.calibration_ = Calibration.fit(
-            held_out * 1e3, np.array([t.latency_ms for t in timings]), np.array([t.p50_ms for t in timings])
+            held_out * 1e3,
+            np.array([t.latency_ms for t in timings]),
+            np.array([t.p50_ms for t in timings]),
+            difficult,
         )
         return self
+
+    def _difficulty(self, data: Executions, costs: Floats) -> Floats:
+        """``(n,)`` how well each network can be predicted at best; ``costs`` are of its ``(m,)`` executions."""
+        _, family = np.unique(data.table.family, return_inverse=True)
+        worst = max(self.spread_.values(), default=1.0)
+        spread = np.array([self.spread_.get(str(f), worst) for f in data.table.family]).reshape(-1)
+        return difficulty(costs, spread[data.kernel], family[data.kernel], data.network)
+
+    def difficulty(self, lowerings: Sequence[Lowering]) -> Floats:
+        """``(n,)`` expected relative errors, by which intervals are scaled."""
+        data = executions(lowerings)
+        return self._difficulty(data, _predict(self.kernel_model_, self.correction_, data)[0])
 
     @property
     def run_overhead_ms(self) -> float:
@@ -119,8 +147,8 @@ class LatencyPredictor:
             for parts in zip(np.split(costs, ends), np.split(over, ends), np.split(under, ends), strict=True)
         ]
 
-    def predict_lowerings(self, lowerings: Sequence[Lowering]) -> Estimates:
-        """Predict networks whose kernels are known."""
+    def predict_lowerings(self, lowerings: Sequence[Lowering], *, guarantee: float = GUARANTEE) -> Estimates:
+        """Predict networks whose kernels are known. ``guarantee`` is the probability with which ``p50_upper_ms`` holds."""
         data = executions(lowerings)
         costs = self.kernel_costs(lowerings)
         latency = np.array([c.latency_ms.sum() for c in costs]) + self.run_overhead_ms
@@ -135,13 +163,14 @@ class LatencyPredictor:
             )
             for low, c in zip(lowerings, costs, strict=True)
         )
-        factors = self.calibration_
+        difficult = self.difficulty(lowerings)
+        low, high = self.calibration_.interval(difficult)
         return Estimates(
             latency,
-            latency * factors.p50,
-            (latency - under) * factors.lower,
-            (latency + over) * factors.upper,
-            (latency + over) * factors.p50_upper,
+            latency * self.calibration_.p50,
+            (latency - under) * low,
+            (latency + over) * high,
+            (latency + over) * self.calibration_.p50_upper(difficult, guarantee),
             tuple(peak_memory(low.kernels) for low in lowerings),
             kernels,
             tuple("learned" if low.learned else "exact" for low in lowerings),
@@ -179,6 +208,7 @@ class LatencyPredictor:
             "kernel_model": self.kernel_model_.to_json(),
             "correction": self.correction_.to_json(),
             "calibration": self.calibration_.to_json(),
+            "spread": self.spread_,
             "held_out_ms": self.held_out_ms_,
             "lowering": self.learned_.to_json(),
         }
@@ -210,26 +240,42 @@ class LatencyPredictor:
 
     def _restore(self, value: Mapping[str, Any], profile: Profile) -> Self:
         self.lowerings_ = dict(profile.lowerings)
-        self.kernel_model_ = KernelModel.from_json(value["kernel_model"])
+        kind = KernelModel if profile.sibling is None else TransferredModel
+        self.kernel_model_ = kind.from_json(value["kernel_model"])
         self.correction_ = Correction.from_json(value["correction"])
         self.calibration_ = Calibration.from_json(value["calibration"])
+        self.spread_ = dict(value["spread"])
         self.held_out_ms_ = dict(value["held_out_ms"])
         self.learned_ = LearnedLowering.from_json(value["lowering"])
         return self
 
 
-def _fit(profile: Profile, lowered: Sequence[str], timed: Sequence[str], seed: int) -> tuple[KernelModel, Correction]:
+def _fit(
+    profile: Profile, lowered: Sequence[str], timed: Sequence[str], seed: int
+) -> tuple[KernelModel | TransferredModel, Correction]:
     """Both models from the kernels of the networks ``lowered`` and the latencies of the networks ``timed``."""
     kernels = executions([profile.lowerings[d] for d in lowered])
     data = executions([profile.lowerings[d] for d in timed])
     latency = np.array([profile.timings[d].latency_ms for d in timed]) / 1e3
     if not np.isfinite(kernels.seconds).any():
         kernels = attributed(kernels, data, latency)
-    model = KernelModel.fit(kernels, seed=seed)
+    model: KernelModel | TransferredModel
+    if profile.sibling is None:
+        model = KernelModel.fit(kernels, seed=seed)
+    else:
+        model = TransferredModel.fit(KernelModel.from_json(profile.sibling), kernels, seed=seed)
     return model, Correction.fit(data, model.seconds(data), latency)
 
 
-def _predict(model: KernelModel, correction: Correction, data: Executions) -> tuple[Floats, Floats]:
+def _calm(profile: Profile) -> list[str]:
+    """Networks whose kernels were measured while the machine was calm: what disturbs the sentinels by a tenth makes kernels half
+    as long again, and unevenly so. The calmer half at least."""
+    slowness = {d: low.slowness for d, low in profile.lowerings.items()}
+    limit = max(_CALM * float(np.quantile(list(slowness.values()), 0.1)), float(np.median(list(slowness.values()))))
+    return [d for d, slow in slowness.items() if slow <= limit]
+
+
+def _predict(model: KernelModel | TransferredModel, correction: Correction, data: Executions) -> tuple[Floats, Floats]:
     """Seconds of each execution, and of each network."""
     costs = correction.seconds(data, model.seconds(data))
     networks = int(data.network.max(initial=-1)) + 1
@@ -237,6 +283,19 @@ def _predict(model: KernelModel, correction: Correction, data: Executions) -> tu
     return costs, totals + correction.run
 
 
-def _doubt(model: KernelModel, data: Executions) -> Floats:
+def _spread(errors: Sequence[tuple[Executions, Floats]]) -> dict[str, float]:
+    """Family to the mean relative error of its kernels in networks held out, weighted by time; of few kernels, shrunk to what all
+    families have."""
+    family = np.concatenate([data.table.family[data.kernel] for data, _ in errors])
+    error = np.minimum(np.concatenate([e for _, e in errors]), _LARGEST_ERROR)
+    known = np.isfinite(error)
+    names, member = np.unique(family[known], return_inverse=True)
+    usual = float(error[known].mean()) if known.any() else _LARGEST_ERROR
+    count = np.bincount(member, minlength=len(names))
+    sums = np.bincount(member, error[known], len(names))
+    return dict(zip(names.tolist(), ((sums + _SHRINK * usual) / (count + _SHRINK)).tolist(), strict=True))
+
+
+def _doubt(model: KernelModel | TransferredModel, data: Executions) -> Floats:
     """``(K,)`` factor by which each distinct kernel may be off because the profile has nothing like it; 1 where it has."""
     return np.where(model.profiled(data), np.exp(_PER_SIZE * model.beyond(data)), _UNPROFILED)

@@ -10,35 +10,57 @@ Both kinds of work alternate, so that a profile that is cut short is already usa
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from devices import Device, Graph, Profile, Session, Timing
+from devices import Device, Graph, Lowering, Profile, Session, Timing
 from devices.errors import DeviceError, DeviceUnavailable, HwnasError, InvalidModel
 from devices.events import Note, OnEvent, Progress, ignore
 from devices.profile import ProfileWriter
 from profilers import sentinels
 from profilers.errors import MeasurementError
 from profilers.measuring import loaded, usual_ms
-from profilers.timing import WARM_UP_RUNS, Deadline, measure
+from profilers.timing import DISTURBED, WARM_UP_RUNS, Deadline, measure
 
 BATCH = 100
 FIRST_BATCH = 25  # in the first visit, so that little time is enough for some networks
 VISITS = 4
 ROUNDS = 4  # undisturbed ones wanted in a visit
 GLANCE_RUNS = 50, 5  # of the small and the medium sentinel
+LOOKS = 3  # at a network's kernels, at most, until the machine is calm
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What to measure next.
+
+    Attributes:
+        graphs: networks of which the kernels and memory are wanted.
+        timed: networks that are timed whole, in one visit, all on the device at the same time.
+        soups: pieces side by side that make no network: the kernels alone are wanted.
+    """
+
+    graphs: tuple[Graph, ...] = ()
+    timed: tuple[Graph, ...] = ()
+    soups: tuple[Graph, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Step:
-    """One unit of work: the kernels of one network, or (``visit`` counts from 0) the timing of a batch."""
+    """One unit of work: the kernels of one network, or the timing of a batch.
+
+    Attributes:
+        visit: how many times the batch's networks were timed before, counting from 0; None where that does not matter.
+    """
 
     digests: tuple[str, ...]
+    timed: bool = False
     visit: int | None = None
 
 
@@ -47,6 +69,8 @@ def profile(
     graphs: Sequence[Graph] = (),
     *,
     timed: Sequence[Graph] = (),
+    propose: Callable[[Profile], Proposal | None] | None = None,
+    sibling: Mapping[str, Any] | None = None,
     path: str | os.PathLike[str],
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -59,11 +83,15 @@ def profile(
         device: what to profile.
         graphs: networks of which the kernels are wanted.
         timed: networks that are timed whole as well.
+        propose: asked again and again, once those are done, what to measure next given what is known by now; None ends the
+            profile. After a kill it is asked anew, so it should depend on the profile alone.
+        sibling: what is known of a sibling of the device; kept in the file.
         path: the profile file. A kill loses at most the unit in flight: one network's kernels, or one visit of a batch.
         settings: JSON-able facts about where the networks come from; part of the file's header.
         seed: for the order.
         time_limit_s: no unit is begun after that time.
-        on_event: told after every unit; ``done`` and ``total`` count networks, a timed one once for each visit.
+        on_event: told after every unit; ``done`` and ``total`` count networks, a timed one once for each visit, or where
+            ``propose`` goes on until the time is over, seconds.
 
     Raises:
         ProvenanceMismatch: the file is of another device, version or settings.
@@ -71,25 +99,28 @@ def profile(
         DeviceUnavailable: the device is gone.
     """
     deadline = Deadline(time_limit_s)
-    known = {graph.digest(): graph for graph in (*graphs, *timed)}
-    steps = list(_plan(list(known), [g.digest() for g in timed], seed))
-    total = sum(len(step.digests) for step in steps)
-    done = 0
+    steps = list(_plan([g.digest() for g in (*graphs, *timed)], [g.digest() for g in timed], seed))
     with (
         ProfileWriter(path, device.info, {"seed": seed, **(settings or {})}) as writer,
         loaded(device, sentinels.graphs()) as beside,
     ):
-        work = _Work(device, writer, known, beside, seed, on_event)
-        for step in steps:
-            if deadline.passed:
-                on_event(Note(f"The time limit of {time_limit_s:g} s ended the profile at {done} of {total}."))
+        if sibling is not None:
+            writer.sibling(sibling)
+        work = _Work(device, writer, beside, seed, on_event)
+        work.know(*graphs, *timed)
+        progress = _Progress(on_event, deadline if propose else Deadline(None))
+        while True:
+            progress.more(steps)
+            for step in steps:
+                if deadline.passed:
+                    progress.cut_short()
+                    break
+                work.do(step)
+                progress.done(step)
+            proposal = None if propose is None or deadline.passed else propose(writer.profile)
+            if proposal is None:
                 break
-            if step.visit is None:
-                work.lower(*step.digests)
-            else:
-                work.time(step.digests, step.visit)
-            done += len(step.digests)
-            on_event(Progress("profile", done, total))
+            steps = work.take(proposal)
         found = writer.profile
     if found.failed and not found.lowerings:
         raise MeasurementError(
@@ -98,7 +129,36 @@ def profile(
     return found
 
 
-def _plan(digests: Sequence[str], timed: Sequence[str], seed: int) -> Iterator[_Step]:
+@final
+class _Progress:
+    """Tells how far the profile is: in networks, or in seconds of ``deadline``."""
+
+    def __init__(self, on_event: OnEvent, deadline: Deadline) -> None:
+        self._on_event = on_event
+        self._deadline = deadline
+        self._done = self._total = 0
+
+    def more(self, steps: Sequence[_Step]) -> None:
+        self._total += sum(len(step.digests) for step in steps)
+
+    def done(self, step: _Step) -> None:
+        self._done += len(step.digests)
+        if self._deadline.seconds is None:
+            self._on_event(Progress("profile", self._done, self._total))
+        else:
+            limit = math.ceil(self._deadline.seconds)
+            self._on_event(Progress("profile", min(limit, int(self._deadline.spent)), limit, f"{self._done} networks"))
+
+    def cut_short(self) -> None:
+        if self._deadline.seconds is None:
+            self._on_event(Note(f"The time limit ended the profile at {self._done} of {self._total}."))
+
+
+def _plan(digests: Sequence[str], timed: Sequence[str], seed: int) -> list[_Step]:
+    return list(_planned(digests, timed, seed))
+
+
+def _planned(digests: Sequence[str], timed: Sequence[str], seed: int) -> Iterator[_Step]:
     """All units in order: the first visit of a batch comes behind its kernels, other kernels come in between."""
     rng = np.random.default_rng(seed)
     whole, others = sorted(set(timed)), rng.permutation(sorted(set(digests) - set(timed)))
@@ -108,11 +168,12 @@ def _plan(digests: Sequence[str], timed: Sequence[str], seed: int) -> Iterator[_
         for batch in np.array_split(rng.permutation(whole), count) if count else ():
             if visit == 0:
                 yield from (_Step((str(d),)) for d in batch)
-            yield _Step(tuple(str(d) for d in batch), visit)
+            yield _Step(tuple(str(d) for d in batch), timed=True, visit=visit)
             yield from (_Step((str(d),)) for d in next(shares))
     yield from (_Step((str(d),)) for share in shares for d in share)
 
 
+@final
 class _Work:
     """Does the units that are not in the file yet."""
 
@@ -120,14 +181,14 @@ class _Work:
         self,
         device: Device,
         writer: ProfileWriter,
-        graphs: Mapping[str, Graph],
         beside: Sequence[Session],
         seed: int,
         on_event: OnEvent,
     ) -> None:
         self._device = device
         self._writer = writer
-        self._graphs = graphs
+        self._graphs: dict[str, Graph] = {}
+        self._soups: set[str] = set()
         self._beside = beside
         self._seed = seed
         self._on_event = on_event
@@ -135,39 +196,67 @@ class _Work:
         self._usual_ms = np.array(usual_ms(writer.profile))
         self._glance_ms: NDArray[np.float64] | None = None
 
-    def lower(self, digest: str) -> None:
+    def know(self, *graphs: Graph) -> list[str]:
+        """Networks that will be measured; their digests."""
+        digests = [graph.digest() for graph in graphs]
+        self._graphs |= zip(digests, graphs, strict=True)
+        return digests
+
+    def take(self, proposal: Proposal) -> list[_Step]:
+        """The units of a proposal."""
+        self._graphs.clear()  # thousands of networks may be proposed in a profile's time
+        lowered, timed = self.know(*proposal.soups, *proposal.graphs), self.know(*proposal.timed)
+        self._soups = set(lowered[: len(proposal.soups)])
+        steps = [_Step((d,)) for d in dict.fromkeys((*lowered, *timed))]
+        return [*steps, _Step(tuple(dict.fromkeys(timed)), timed=True)] if timed else steps
+
+    def do(self, step: _Step) -> None:
+        """One unit, unless the file has it."""
+        if step.timed:
+            self._time(step.digests, step.visit)
+        else:
+            self._lower(*step.digests)
+
+    def _lower(self, digest: str) -> None:
         """Record one network's kernels and memory, and what the sentinels took just before and after."""
         if digest in self._writer.lowered or digest in self._writer.lost:
             return
         self._learn_usual()
-        before = self._glance_ms if self._glance_ms is not None else self._glance()
+        best: tuple[float, Lowering, NDArray[np.float64]] | None = None
         try:
-            lowering = self._device.lower(self._graphs[digest])
+            for _ in range(LOOKS):
+                before = self._glance_ms if self._glance_ms is not None else self._glance()
+                lowering = self._device.lower(self._graphs[digest], memory=digest not in self._soups)
+                after = self._glance_ms = self._glance()
+                slowest = float((np.maximum(before, after) / self._usual_ms[: len(after)]).max())
+                if best is None or slowest < best[0]:
+                    best = slowest, lowering, np.sqrt(before * after)
+                if slowest <= 1 + DISTURBED:
+                    break
         except (DeviceError, InvalidModel) as error:
             self._lost(digest, error)
-        else:
-            after = self._glance_ms = self._glance()
-            around = np.sqrt(before * after)
-            self._writer.lowering(
-                self._graphs[digest], lowering, dict(zip(self._sentinels, around.tolist(), strict=False))
-            )
+            return
+        assert best is not None
+        _, lowering, around = best
+        self._writer.lowering(self._graphs[digest], lowering, dict(zip(self._sentinels, around.tolist(), strict=False)))
 
-    def time(self, digests: Sequence[str], visit: int) -> None:
+    def _time(self, digests: Sequence[str], visit: int | None) -> None:
         """Record one visit of a batch. If it fails, its halves are tried until the network to blame is alone."""
-        wanted = [d for d in digests if d not in self._writer.lost and self._writer.visits[d] <= visit]
+        visits = self._writer.visits
+        wanted = [d for d in digests if d not in self._writer.lost and (visit is None or visits[d] <= visit)]
         if not wanted:
             return
         self._glance_ms = None
         try:
             with loaded(self._device, [self._graphs[d] for d in wanted]) as sessions:
-                timings = self._measure(sessions, self._seed + visit)
+                timings = self._measure(sessions, self._seed + visits[wanted[0]])
         except (DeviceError, InvalidModel) as error:
             if len(wanted) == 1:
                 self._lost(wanted[0], error)
                 return
             half = len(wanted) // 2
-            self.time(wanted[:half], visit)
-            self.time(wanted[half:], visit)
+            self._time(wanted[:half], visit)
+            self._time(wanted[half:], visit)
         else:
             self._record(wanted, timings)
 

@@ -51,13 +51,19 @@ class Deadline:
     def __init__(self, seconds: float | None, clock: Clock = time.monotonic) -> None:
         if seconds is not None and not seconds > 0:
             raise ValueError(f"time limit must be positive, got {seconds}")
+        self.seconds = seconds
         self._clock = clock
-        self._end = math.inf if seconds is None else clock() + seconds
+        self._start = clock()
+
+    @property
+    def spent(self) -> float:
+        """Seconds since it was set."""
+        return self._clock() - self._start
 
     @property
     def passed(self) -> bool:
         """Whether the time is over."""
-        return self._clock() >= self._end
+        return self.seconds is not None and self.spent >= self.seconds
 
 
 @dataclass(frozen=True)

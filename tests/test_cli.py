@@ -81,7 +81,6 @@ def test_bad_input_is_status_2(tmp_path: Path) -> None:
     assert (
         "90s" in error("profile", "--out", tmp_path / "p", "--for", model, "--time-limit", "soon", status=2)["message"]
     )
-    assert "--space" in error("profile", "--out", tmp_path / "p", status=2)["message"]
     assert "no run" in error("report", tmp_path, status=2)["message"]
     assert "no run" in error("compare", tmp_path, status=2)["message"]
     assert error("certify", tmp_path, status=2)["kind"] == "InvalidData"
@@ -146,10 +145,9 @@ def test_predict_measure_and_certify_the_exported_file(small_run: Path, small_co
 
 def test_profile_for_a_model_then_predict_it(small_run: Path, tmp_path: Path) -> None:
     model, out = small_run / "bundle" / "model.onnx", tmp_path / "m.profile.jsonl"
-    made = answer("profile", "--for", model, "--out", out, "--time-limit", "40s")
-    assert made["timed"] == 13
-    again = answer("profile", "--for", model, "--out", out)
-    assert again == made
+    made = answer("profile", "--for", model, "--out", out, "--time-limit", "15s")
+    assert made["timed"] > 8
+    assert made["networks"] >= made["timed"]
     assert Path(made["predictor"]).exists()
     assert set(answer("profile", "--out", out, "--check", status=ANY)) == {"profile", "holds", "drift"}
     assert answer("predict", model, "--profile", out)["models"]

@@ -21,9 +21,10 @@ from devices.errors import HwnasError
 from devices.kernels import Attribute
 from devices.profile import ProfileWriter
 from predictors import LatencyPredictor, activations_in_use, load_or_fit, peak_memory, predictor_path
-from predictors.calibration import Calibration
+from predictors.calibration import Calibration, difficulty
 from predictors.errors import NotFitted
 from predictors.features import KERNEL_FEATURES, kernel_table
+from predictors.kernel_model import KernelModel
 
 INFO = DeviceInfo("made-up:threads=1", {"cpu": "made up"}, {"made-up": "1"}, {"threads": 1})
 PROFILER, CALL, RUN = 1.8e-6, 0.4e-6, 9e-6  # seconds that the made-up profiler, runtime and run add
@@ -166,6 +167,13 @@ def test_families_tell_the_variants_of_convolutions_apart() -> None:
     assert np.isfinite(table.matrix).all()
 
 
+def test_a_sum_is_not_taken_for_the_weight() -> None:
+    alone, summed = conv(8, 4, 64), conv(8, 4, 64, sums=True)
+    table = kernel_table([alone, summed])
+    assert table.macs[0] == table.macs[1]
+    assert table.family[0] == table.family[1]
+
+
 def test_products_are_as_deep_as_their_inner_axis() -> None:
     gemm = Kernel("Gemm", (Operand(f32(1, 64)), Operand(f32(10, 64), True)), (f32(1, 10),), (("transB", 1),))
     matmul = Kernel("MatMul", (Operand(f32(2, 7, 5)), Operand(f32(5, 3), True)), (f32(2, 7, 3),))
@@ -283,6 +291,31 @@ def test_graphs_of_the_profile_are_exact_and_others_are_learned(
         assert [k.kernel for k in found.kernels] == [k.kernel for k in truth.kernels]
 
 
+def test_a_sibling_is_known_from_few_networks(
+    predictor: LatencyPredictor, held_out: list[tuple[Graph, Lowering, Timing]], tmp_path: Path
+) -> None:
+    """The sibling takes 0.6 of the time and 3 microseconds more for every kernel."""
+    assert isinstance(predictor.kernel_model_, KernelModel)
+
+    def there(lowering: Lowering, timing: Timing) -> tuple[Lowering, Timing]:
+        kernels = tuple(replace(k, seconds=0.6 * (k.seconds or 0) + 3e-6) for k in lowering.kernels)
+        latency = 0.6 * timing.latency_ms + 3e-3 * len(kernels)
+        return replace(lowering, kernels=kernels), replace(timing, latency_ms=latency, p50_ms=1.02 * latency)
+
+    path = tmp_path / "sibling.profile.jsonl"
+    few = [(g, *there(low, t)) for g, low, t in held_out[:10]]
+    with ProfileWriter(path, INFO, {}) as writer:
+        writer.sibling(replace(predictor.kernel_model_, measured={}).to_json())
+    write(path, few)
+    others = [there(low, t) for _, low, t in held_out[10:]]
+    found = load_or_fit(path)
+    truth = np.array([t.latency_ms for _, t in others])
+    predicted = found.predict_lowerings([low for low, _ in others]).latency_ms
+    assert np.mean(np.abs(predicted / truth - 1) <= 0.1) >= 0.9
+    kept = LatencyPredictor.load(predictor_path(path), path)
+    assert np.array_equal(kept.predict_lowerings([low for low, _ in others]).latency_ms, predicted)
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
@@ -350,7 +383,8 @@ def test_too_little_to_learn_from_is_an_error(tmp_path: Path) -> None:
     timings = {g.digest(): t for g, _, t in found}
     assert issubclass(NotFitted, HwnasError)
     wide = LatencyPredictor().fit(replace(few, timings=timings)).calibration_
-    assert wide.lower < 0.99 < 1.01 < wide.upper
+    low, high = wide.interval(np.array([0.02]))
+    assert low[0] < 0.99 < 1.01 < high[0]
 
 
 # --- calibration -----------------------------------------------------------------------------------------------------
@@ -360,13 +394,24 @@ def test_intervals_cover_as_often_as_they_say() -> None:
     rng = np.random.default_rng(0)
     inside, below = [], []
     for _ in range(200):
-        residuals = rng.standard_t(4, 61) * 0.02
-        truth = np.exp(residuals)
-        calibration = Calibration.fit(np.ones(60), truth[:60], 1.02 * truth[:60])
-        inside.append(calibration.lower <= truth[60] <= calibration.upper)
-        below.append(1.02 * truth[60] <= calibration.p50_upper)
+        difficult = rng.uniform(0.01, 0.1, 61)
+        truth = np.exp(rng.standard_t(4, 61) * difficult)
+        calibration = Calibration.fit(np.ones(60), truth[:60], 1.02 * truth[:60], difficult[:60])
+        (low,), (high,) = calibration.interval(difficult[60:])
+        inside.append(low <= truth[60] <= high)
+        below.append(1.02 * truth[60] <= calibration.p50_upper(difficult[60:])[0])
+        wider = calibration.p50_upper(difficult[60:], 0.98)
+        assert wider[0] >= calibration.p50_upper(difficult[60:])[0]
     assert 0.85 <= np.mean(inside) <= 0.96
     assert 0.91 <= np.mean(below) <= 0.99
+
+
+def test_errors_within_a_family_add_up_and_those_of_families_do_not() -> None:
+    ones, network = np.ones(4), np.zeros(4, np.int64)
+    alike = difficulty(ones, 0.1 * ones, np.zeros(4, np.int64), network)
+    different = difficulty(ones, 0.1 * ones, np.arange(4), network)
+    assert alike[0] == pytest.approx(0.1, rel=0.01)
+    assert different[0] == pytest.approx(0.05, rel=0.03)
 
 
 def test_importing_predictors_is_light() -> None:

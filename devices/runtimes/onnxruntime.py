@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from devices.graph import Graph
 
-_TRACE_RUNS = ((3, math.inf), (20, 1.0), (40, 0.03))  # so many, unless that takes so many seconds
+_TRACE_RUNS = ((3, math.inf), (10, 0.15), (30, 0.03))  # so many, unless that takes so many seconds
 WARMUP_RUNS = 3
 MEMORY_RUNS = 3
 _ROOM_BYTES = 1 << 22
@@ -55,7 +55,7 @@ class OnnxRuntime:
     def trace(
         self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
     ) -> list[Blob]:
-        """Optimised model, and the profiler's trace of 3 warm-ups and then 20 to 40 runs (3 of a very slow model); of a single
+        """Optimised model, and the profiler's trace of 3 warm-ups and then 10 to 30 runs (3 of a slow model); of a single
         run if the times are not wanted."""
         with _profiled(model, _options(settings)) as (session, files):
             loaded = _Loaded(session, inputs)  # runs once

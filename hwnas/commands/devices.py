@@ -161,10 +161,14 @@ def measure(
 def profile(
     out: Annotated[Path, typer.Option("--out", help="The profile file; what it already has is not measured again.")],
     device: DeviceSpec = "onnxruntime:threads=1",
-    space: Annotated[str | None, typer.Option("--space", help="Cover this search space.")] = None,
+    space: Annotated[str | None, typer.Option("--space", help="Cover this search space and nothing else.")] = None,
     input_shape: Annotated[str, typer.Option(help="One example of the space, channels first.")] = "1x28x28",
     classes: Annotated[int, typer.Option(help="Number of classes of the space.", min=2)] = 10,
-    for_: Annotated[list[Path] | None, typer.Option("--for", help="Cover the kernels of this ONNX file.")] = None,
+    for_: Annotated[list[Path] | None, typer.Option("--for", help="Measure this ONNX file too, first.")] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", help="Start from this profile of a similar device; ten networks are enough."),
+    ] = None,
     time_limit: Annotated[str | None, typer.Option(metavar="60s", help="Begin nothing new after this time.")] = None,
     seed: Annotated[int, typer.Option(help="Which networks are timed, and in which order.", min=0)] = 0,
     check: Annotated[bool, typer.Option("--check", help="Only see whether the profile still holds.")] = False,
@@ -182,13 +186,18 @@ def profile(
     limit = seconds(time_limit)
     if check:
         return _check(out, device)
-    if space is None and not for_:
-        raise ValueError("say what the profile is for: --space NAME or --for MODEL.onnx")
     with progress.shown() as on_event, package.open(device, on_event=on_event) as opened:
         graphs = [package.load_onnx(path) for path in for_ or ()]
         covered = None if space is None else _space(space, input_shape, classes)
         made = profiles.make(
-            opened, out, space=covered, models=graphs, seed=seed, time_limit_s=limit, on_event=on_event
+            opened,
+            out,
+            space=covered,
+            models=graphs,
+            sibling=from_,
+            seed=seed,
+            time_limit_s=limit,
+            on_event=on_event,
         )
     predictors.load_or_fit(out, seed=seed)
     value = {
@@ -199,12 +208,14 @@ def profile(
         "timed": len(made.timings),
         "failed": dict(made.failed),
         "noise_floor": made.noise_floor,
+        "drift": made.drift,
     }
     rows = [
         ("networks", len(made.lowerings)),
         ("timed whole", len(made.timings)),
         ("failed", len(made.failed)),
         ("noise floor", percent(made.noise_floor)),
+        ("drift while measuring", percent(made.drift)),
     ]
     return Answer(value, [table((made.info.spec, str(out)), rows)])
 

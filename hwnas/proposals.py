@@ -1,0 +1,94 @@
+"""What a profile that is for no network in particular measures next."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, final
+
+from profilers import Proposal, sampling
+
+if TYPE_CHECKING:
+    from devices import Graph, Profile
+
+BATCH = 48
+TIMED = 12
+CANDIDATES = 72
+"""Networks of a batch of which the kernels are measured, those of them that are timed whole as well, and random ones that the
+batch is chosen from."""
+LONGEST_S = 0.02
+"""Of those, nominally."""
+
+
+FEW, LOOKED_AT = 10, 100
+"""Networks to know a device's sibling by, and random ones that they are taken from."""
+
+
+@final
+class Proposer:
+    """Random networks in batches, each chosen for the work that was seen least. Those timed whole in one batch are visited again
+    in the next, at another time in other company.
+
+    Args:
+        seed: of the networks.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+
+    def __call__(self, profile: Profile) -> Proposal:
+        """The next batch: what it is depends on how many networks the profile has. The first is of short networks that are all
+        timed, so that little time is enough for a predictor."""
+        batch = math.ceil((len(profile.lowerings) + len(profile.failed)) / BATCH)
+        timed = _timed(self._candidates(batch))
+        if batch == 0:
+            return Proposal(timed=tuple(timed))
+        graphs = least_seen(self._candidates(batch), profile.graphs.values())
+        return Proposal(
+            tuple(g for g in graphs if not sampling.is_soup(g)),
+            (*timed, *_timed(self._candidates(batch - 1))),
+            tuple(g for g in graphs if sampling.is_soup(g)),
+        )
+
+    def _candidates(self, batch: int) -> list[Graph]:
+        return [sampling.network(self._seed, i) for i in range(batch * CANDIDATES, (batch + 1) * CANDIDATES)]
+
+
+def least_seen(candidates: Sequence[Graph], measured: Iterable[Graph]) -> list[Graph]:
+    """Those :data:`BATCH` whose time goes to work that few nodes measured so far do: operators and sizes seldom seen."""
+    seen = Counter(cell for graph in measured for cell, _ in _cells(graph))
+
+    def novelty(graph: Graph) -> float:
+        cells = list(_cells(graph))
+        return sum(s / math.sqrt(1 + seen[cell]) for cell, s in cells) / sum(s for _, s in cells)
+
+    return sorted(candidates, key=novelty, reverse=True)[:BATCH]
+
+
+def _cells(graph: Graph) -> Iterator[tuple[tuple[str, int, int], float]]:
+    """Each node's operator and size, to a factor of four, and its nominal seconds."""
+    for node in graph.nodes:
+        size = math.prod(graph.tensors[node.outputs[0]].shape)
+        work = sampling.macs(graph, node)
+        yield (
+            (node.op, int(math.log2(1 + size)) // 2, int(math.log2(1 + work)) // 2),
+            sampling.nominal_seconds_of(graph, node),
+        )
+
+
+def few(seed: int = 0) -> list[Graph]:
+    """Networks that tell a device from its sibling: short ones of every recipe, in floats and integers."""
+    found: dict[tuple[str, bool], Graph] = {}
+    for graph in itertools.islice(sampling.networks(seed), LOOKED_AT):
+        kind = graph.name.partition("-")[0], graph.name.endswith("int8")
+        if not sampling.is_soup(graph) and sampling.nominal_seconds(graph) <= LONGEST_S:
+            found.setdefault(kind, graph)
+    return list(found.values())[:FEW]
+
+
+def _timed(graphs: list[Graph]) -> list[Graph]:
+    """Of a batch, those that are timed whole."""
+    fitting = [g for g in graphs if not sampling.is_soup(g) and sampling.nominal_seconds(g) <= LONGEST_S]
+    return fitting[:TIMED]

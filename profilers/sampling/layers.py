@@ -1,0 +1,93 @@
+"""Many layers with weights side by side in one model: what most of the time of most networks goes to, in all sizes.
+
+A convolution or a product that takes long does so wherever it stands, so that this is the quickest way to see many.
+"""
+
+from __future__ import annotations
+
+import math
+
+from profilers.sampling import parts
+from profilers.sampling.builder import Builder
+
+LAYERS = 20
+MACS = 2e4, 1e8
+_SIDE, _LENGTH = 256, 16_000
+_ACTIVATIONS = ("", "Relu", "Clip", "SiLU", "HardSwish", "Sigmoid", "LeakyRelu", "GELU", "Tanh")
+_USUAL = (4, 5, 1.5, 1, 0.5, 0.3, 0.5, 0.7, 0.3)
+
+
+def network(b: Builder, batch: int) -> None:
+    """Draw layers that share an activation function, each with an input of its own."""
+    activation = b.pick(_ACTIVATIONS, _USUAL)
+    convolutions = b.pick([0.0, 0.6, 1.0], [0.3, 0.2, 0.5])
+    for _ in range(LAYERS):
+        macs = math.exp(b.rng.uniform(math.log(MACS[0]), math.log(MACS[1])))
+        if b.chance(convolutions):
+            _convolution(b, batch, macs, activation)
+        else:
+            _product(b, batch, macs, activation)
+
+
+def _convolution(b: Builder, batch: int, macs: float, activation: str) -> None:
+    axes = b.pick([2, 1], [0.88, 0.12])
+    sort = b.pick(["dense", "pointwise", "depthwise", "grouped"], [0.42, 0.32, 0.2, 0.06])
+    k = 1 if sort == "pointwise" else b.pick([2, 3, 4, 5, 7, 9, 11], [0.2, 6, 0.2, 2, 1, 0.4, 0.3])
+    channels, width, group = b.width(3, 1024), b.width(4, 1024), 1
+    if sort == "depthwise":
+        macs = macs / 8
+        group = width = channels
+    elif sort == "grouped":
+        group = b.pick([2, 4, 8, 16, 32])
+        channels, width = (max(1, round(c / group)) * group for c in (channels, width))
+    elif b.chance(0.05):
+        channels = b.pick([1, 3])
+    positions = macs / batch / (channels * width / group * k**axes)
+    side = min(_SIDE if axes == 2 else _LENGTH, max(1, round(positions ** (1 / axes))))
+    if positions < 1:  # too much even at one position
+        channels = max(group, round(channels * positions) // group * group)
+        width = width if sort != "depthwise" else channels
+        group = group if sort != "depthwise" else channels
+    size = [side] * axes
+    if axes == 2 and b.chance(0.15):
+        size[1] = max(1, round(side * b.rng.uniform(0.3, 3)))
+    stride = b.pick([1, 2], [0.75, 0.25])
+    kernel = (k, k) if axes == 2 else (k,)
+    if axes == 2 and k > 1 and b.chance(0.06):
+        kernel = b.pick([(1, k), (k, 1)])
+    x = b.input(batch, channels, *(s * stride for s in size))
+    y = b.op(
+        "Conv",
+        x,
+        b.weight(width, channels // group, *kernel),
+        b.weight(width),
+        attributes={
+            "kernel_shape": kernel,
+            "strides": (stride,) * axes,
+            "pads": tuple((i - 1) // 2 for i in kernel) + tuple(i // 2 for i in kernel),
+            "group": group,
+        },
+    )
+    if b.chance(0.15):
+        y = b.op("Add", y, b.input(*b.shape(y)))
+    parts.activate(b, y, activation)
+
+
+def _product(b: Builder, batch: int, macs: float, activation: str) -> None:
+    depth, width = b.width(4, 3072), b.width(1, 3072)
+    rows = max(1, round(macs / depth / width))
+    if rows > 4096:
+        rows = b.integer(64, 4096)
+    match b.pick(["gemm", "tokens", "heads"], [0.35, 0.4, 0.25]):
+        case "gemm":
+            y = b.linear(b.input(rows, depth), width)
+        case "tokens":
+            y = b.linear(b.input(batch, max(1, rows // batch), depth), width)
+        case _:
+            heads, depth = b.integer(1, 16), b.pick([16, 32, 64, 80, 128])
+            length = max(2, round(math.sqrt(macs / heads / depth / batch)))
+            q, k = b.input(batch, heads, length, depth), b.input(batch, heads, depth, length)
+            y = b.op("Softmax", b.op("MatMul", q, k), attributes={"axis": -1})
+            b.op("MatMul", y, b.input(batch, heads, length, depth))
+            return
+    parts.activate(b, y, activation)

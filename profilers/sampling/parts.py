@@ -1,0 +1,94 @@
+"""Activations and normalisations, in the forms in which exporters write them."""
+
+from __future__ import annotations
+
+import math
+
+from profilers.sampling.builder import Builder
+
+ACTIVATIONS = (
+    "Relu", "Clip", "HardSwish", "SiLU", "Sigmoid", "HardSigmoid", "Tanh", "LeakyRelu", "PRelu", "Elu", "Softplus", "Mish",
+    "GELU", "GELU, tanh", "GELU, quick", "",
+)  # fmt: skip
+_USUAL = (6, 2, 2, 2, 0.7, 0.7, 0.7, 1.0, 0.5, 0.4, 0.3, 0.3, 1.2, 0.4, 0.3, 2)
+
+
+def draw_activation(b: Builder) -> str:
+    """A name for :func:`activate`, common ones more often."""
+    return b.pick(ACTIVATIONS, _USUAL)
+
+
+def activate(b: Builder, x: str, name: str) -> str:
+    """``x`` through an activation; the empty name is none."""
+    match name:
+        case "":
+            return x
+        case "Clip":
+            return b.op("Clip", x, b.constant(0.0), b.constant(6.0))
+        case "SiLU":
+            return b.op("Mul", *b.shuffled(x, b.op("Sigmoid", x)))
+        case "PRelu":
+            return b.op(
+                "PRelu", x, b.weight(*(b.shape(x)[1:2] if len(b.shape(x)) > 1 else ()), *(1,) * (len(b.shape(x)) - 2))
+            )
+        case "LeakyRelu":
+            return b.op("LeakyRelu", x, attributes={"alpha": 0.1})
+        case "Mish":
+            return b.op("Mul", x, b.op("Tanh", b.op("Softplus", x)))
+        case "GELU":
+            y = b.op("Erf", b.op("Div", x, b.constant(math.sqrt(2))))
+            y = b.op("Add", y, b.constant(1.0))
+            if b.chance(0.5):
+                return b.op("Mul", b.op("Mul", x, y), b.constant(0.5))
+            return b.op("Mul", b.op("Mul", x, b.constant(0.5)), y)
+        case "GELU, tanh":
+            cube = b.op("Mul", b.op("Pow", x, b.constant(3.0)), b.constant(0.044715))
+            inner = b.op("Mul", b.op("Add", x, cube), b.constant(math.sqrt(2 / math.pi)))
+            outer = b.op("Add", b.op("Tanh", inner), b.constant(1.0))
+            return b.op("Mul", b.op("Mul", x, b.constant(0.5)), outer)
+        case "GELU, quick":
+            return b.op("Mul", x, b.op("Sigmoid", b.op("Mul", x, b.constant(1.702))))
+    return b.op(name, x)
+
+
+def batch_norm(b: Builder, x: str) -> str:
+    """Batch normalisation that stands alone."""
+    channels = b.shape(x)[1]
+    return b.op("BatchNormalization", x, *(b.weight(channels) for _ in range(3)), b.constant([1.0] * channels))
+
+
+def group_norm(b: Builder, x: str) -> str:
+    """Normalisation over groups of channels, as exporters spell it out."""
+    shape = b.shape(x)
+    fitting = [g for g in (1, 4, 8, 16, 32) if shape[1] % g == 0]
+    groups = b.pick(fitting)
+    y = b.reshape(x, shape[0], groups, -1)
+    y = b.op("InstanceNormalization", y, b.constant([1.0] * groups), b.constant([0.0] * groups))
+    y = b.reshape(y, *shape)
+    ones = (1,) * (len(shape) - 2)
+    return b.op("Add", b.op("Mul", y, b.weight(shape[1], *ones)), b.weight(shape[1], *ones))
+
+
+def instance_norm(b: Builder, x: str) -> str:
+    """Every channel of every image for itself."""
+    return b.op("InstanceNormalization", x, b.weight(b.shape(x)[1]), b.weight(b.shape(x)[1]))
+
+
+def layer_norm(b: Builder, x: str) -> str:
+    """Layer normalisation over the last axis: the operator, or what older exporters write."""
+    width = b.shape(x)[-1]
+    if b.chance(0.6):
+        return b.op("LayerNormalization", x, b.weight(width), b.weight(width), attributes={"axis": -1, "epsilon": 1e-5})
+    centred = b.op("Sub", x, b.op("ReduceMean", x, attributes={"axes": (-1,)}))
+    variance = b.op("ReduceMean", b.op("Pow", centred, b.constant(2.0)), attributes={"axes": (-1,)})
+    deviation = b.op("Sqrt", b.op("Add", variance, b.constant(1e-5)))
+    return b.op("Add", b.op("Mul", b.op("Div", centred, deviation), b.weight(width)), b.weight(width))
+
+
+def rms_norm(b: Builder, x: str) -> str:
+    """Root mean square normalisation over the last axis."""
+    square = b.op("ReduceMean", b.op("Pow", x, b.constant(2.0)), attributes={"axes": (-1,)})
+    root = b.op("Sqrt", b.op("Add", square, b.constant(1e-5)))
+    if b.chance(0.5):
+        return b.op("Mul", b.weight(b.shape(x)[-1]), b.op("Mul", x, b.op("Reciprocal", root)))
+    return b.op("Mul", b.op("Div", x, root), b.weight(b.shape(x)[-1]))
