@@ -22,7 +22,7 @@ LONGEST_S = 0.02
 """Of those, nominally."""
 
 
-FEW, LOOKED_AT = 10, 100
+FEW, LOOKED_AT = 10, 60
 """Networks to know a device's sibling by, and random ones that they are taken from."""
 
 
@@ -80,12 +80,14 @@ def _cells(graph: Graph) -> Iterator[tuple[tuple[str, int, int], float]]:
 
 def few(seed: int = 0) -> list[Graph]:
     """Networks that tell a device from its sibling: short ones of every recipe, in floats and integers."""
-    found: dict[tuple[str, bool], Graph] = {}
+    found: list[tuple[int, Graph]] = []
+    kinds: Counter[tuple[str, bool]] = Counter()
     for graph in itertools.islice(sampling.networks(seed), LOOKED_AT):
-        kind = graph.name.partition("-")[0], graph.name.endswith("int8")
         if not sampling.is_soup(graph) and sampling.nominal_seconds(graph) <= LONGEST_S:
-            found.setdefault(kind, graph)
-    return list(found.values())[:FEW]
+            kind = graph.name.partition("-")[0], graph.name.endswith("int8")
+            found.append((kinds[kind], graph))
+            kinds[kind] += 1
+    return [graph for _, graph in sorted(found, key=lambda f: f[0])][:FEW]
 
 
 def _timed(graphs: list[Graph]) -> list[Graph]:

@@ -61,9 +61,9 @@ _NUMBERS = 23  # that _row gives
 
 CONTEXT_FEATURES = (
     "footprint_octave",
-    "log_previous_bytes",
-    "log_recent_bytes",
-    "log_reuse_bytes",
+    "previous_bytes_octave",
+    "recent_bytes_octave",
+    "reuse_bytes_octave",
     "writes_output",
     "reads_input",
 )
@@ -131,7 +131,7 @@ def context(kernels: Sequence[ExecutedKernel]) -> Floats:
     """``(n, C)`` the columns of :data:`CONTEXT_FEATURES` for a network's kernels: what is left in the caches of what they need.
 
     A run goes over the network's footprint before it comes back to the same weights and code; a kernel's operands were made some
-    bytes ago. The footprint is known by octaves only, lest it tell networks apart.
+    bytes ago. All are known by octaves only, lest they tell networks apart.
     """
     if not kernels:
         return np.empty((0, len(CONTEXT_FEATURES)))
@@ -147,7 +147,7 @@ def context(kernels: Sequence[ExecutedKernel]) -> Floats:
     return np.column_stack(
         [
             np.full(len(kernels), octave),
-            *(np.log(np.maximum(v, _LEAST_BYTES)) for v in (previous, recent, reuse)),
+            *(np.round(np.log2(np.maximum(v, _LEAST_BYTES))) for v in (previous, recent, reuse)),
             [k.is_output for k in kernels],
             [-1 in k.reads for k in kernels],
         ]

@@ -40,6 +40,7 @@ _TREES = {"max_depth": 7, "eta": 0.06, "subsample": 0.8, "colsample_bytree": 0.8
 _ROUNDS = 300
 _WEIGHT = 0.25  # exponent of a kernel's time: long ones decide what a network takes
 _FEWEST = 5  # distinct kernels that a family needs for a law of its own
+_OCTAVES = 7  # that networks' footprints have to span for context to be learnt
 _PASSES = 6
 _GROSS = 0.3  # error of a logarithm from which on it counts less
 SHORTEST = 1e-7  # seconds; a runtime whose clock is coarse may report zero
@@ -92,6 +93,8 @@ class KernelModel:
         families: names in the order of the trees' family feature.
         booster: the trees.
         measured: what the trees leave of kernels in the profile: logarithm of a factor.
+        contextual: whether the trees see what is touched before a kernel. Networks of one space are too alike to learn it from, and
+            their kernels can then be predicted apart from each other.
         ranges: family to ``(2, 2)`` lowest and highest log macs and log bytes that were profiled.
     """
 
@@ -100,6 +103,7 @@ class KernelModel:
     booster: xgboost.Booster
     measured: Mapping[Kernel, float]
     ranges: Mapping[str, Floats]
+    contextual: bool
 
     @classmethod
     def fit(cls, data: Executions, *, seed: int) -> Self:
@@ -127,7 +131,8 @@ class KernelModel:
         _, first, twin, twins = np.unique(
             np.stack([data.network[timed], kernel]), axis=1, return_index=True, return_inverse=True, return_counts=True
         )
-        features = _features(data, families, base)[timed]
+        contextual = bool(np.ptp(data.context[timed, 0]) >= _OCTAVES)
+        features = _features(data, families, base, contextual)[timed]
         target = np.bincount(twin, logs) / twins
         weight = seconds[first] ** _WEIGHT * twins**0.5
         booster = xgboost.train(
@@ -144,7 +149,7 @@ class KernelModel:
         )
         shrunk = shrunk_means(logs - booster.predict(xgboost.DMatrix(features)), kernel, count)
         measured = {data.kernels[i]: float(shrunk[i]) for i in seen}
-        return cls(laws, families, booster, measured, ranges)
+        return cls(laws, families, booster, measured, ranges, contextual)
 
     def seconds(self, data: Executions) -> Floats:
         """``(m,)`` what the runtime's profiler would report for each execution."""
@@ -153,7 +158,7 @@ class KernelModel:
         if not data.kernels:
             return np.empty(0)
         base = _terms(data.table, self.laws).sum(axis=1)
-        trees = self.booster.predict(xgboost.DMatrix(_features(data, self.families, base)))
+        trees = self.booster.predict(xgboost.DMatrix(_features(data, self.families, base, self.contextual)))
         measured = np.array([self.measured.get(k, 0.0) for k in data.kernels])
         known = self.profiled(data)[data.kernel]
         return np.asarray(base[data.kernel] * np.exp(np.where(known, trees, 0.0) + measured[data.kernel]), np.float64)
@@ -186,6 +191,7 @@ class KernelModel:
             "booster": json.loads(self.booster.save_raw("json")),
             "measured": [[k.to_json(), v] for k, v in self.measured.items()],
             "ranges": {f: r.tolist() for f, r in self.ranges.items()},
+            "contextual": self.contextual,
         }
 
     @classmethod
@@ -197,6 +203,7 @@ class KernelModel:
             load_booster(value["booster"]),
             {kernel_from_json(k): v for k, v in value["measured"]},
             {f: np.array(r) for f, r in value["ranges"].items()},
+            value["contextual"],
         )
 
 
@@ -261,12 +268,12 @@ def _terms(table: KernelTable, laws: Mapping[str, Floats]) -> Floats:
     return np.array(found).reshape(-1, len(TERMS)) * table.terms
 
 
-def _features(data: Executions, families: tuple[str, ...], base: Floats) -> Floats:
+def _features(data: Executions, families: tuple[str, ...], base: Floats, contextual: bool) -> Floats:
     """``(m, F)`` what the trees see of each execution; ``base`` is the ``(K,)`` lawful time in seconds."""
     codes = {f: float(i) for i, f in enumerate(families)}
     code = [codes.get(str(f), np.nan) for f in data.table.family]
     of_kernel = np.column_stack([data.table.matrix, data.table.sort, np.log(base), code])
-    return np.column_stack([of_kernel[data.kernel], data.context])
+    return np.column_stack([of_kernel[data.kernel], data.context] if contextual else [of_kernel[data.kernel]])
 
 
 def shrunk_means(values: Floats, kernel: Ints, count: int) -> Floats:

@@ -33,7 +33,7 @@ FIRST_BATCH = 25  # in the first visit, so that little time is enough for some n
 VISITS = 4
 ROUNDS = 4  # undisturbed ones wanted in a visit
 GLANCE_RUNS = 50, 5  # of the small and the medium sentinel
-LOOKS = 3  # at a network's kernels, at most, until the machine is calm
+LOOKS = 2  # at a network's kernels, at most, until the machine is calm
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def predictor(space: SearchSpace, device: devices.Device, tmp_path_factory: pyte
     path = tmp_path_factory.mktemp("costs") / "costs.profile.jsonl"
     graphs = [space.graph(g) for g in cover(space)]
     timed = [space.graph(g) for g in space.sample(np.random.default_rng(0), 12)]
-    profilers.profile(device, graphs, timed=timed, path=path, time_limit_s=30)
+    profilers.profile(device, graphs, timed=timed, path=path, time_limit_s=90)
     return load_or_fit(path)
 
 
