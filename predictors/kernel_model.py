@@ -40,7 +40,7 @@ _TREES = {"max_depth": 7, "eta": 0.06, "subsample": 0.8, "colsample_bytree": 0.8
 _ROUNDS = 300
 _WEIGHT = 0.25  # exponent of a kernel's time: long ones decide what a network takes
 _FEWEST = 5  # distinct kernels that a family needs for a law of its own
-_OCTAVES = 7  # that networks' footprints have to span for context to be learnt
+_OCTAVES = 7  # that footprints have to span for context to be learnt
 _PASSES = 6
 _GROSS = 0.3  # error of a logarithm from which on it counts less
 SHORTEST = 1e-7  # seconds; a runtime whose clock is coarse may report zero
@@ -93,7 +93,7 @@ class KernelModel:
         families: names in the order of the trees' family feature.
         booster: the trees.
         measured: what the trees leave of kernels in the profile: logarithm of a factor.
-        contextual: whether the trees see what is touched before a kernel. Networks of one space are too alike to learn it from, and
+        contextual: whether the trees see what is touched before a kernel. Networks of one space are too alike to learn it from;
             their kernels can then be predicted apart from each other.
         ranges: family to ``(2, 2)`` lowest and highest log macs and log bytes that were profiled.
     """
