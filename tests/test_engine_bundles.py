@@ -154,8 +154,8 @@ class FakeTensorRtDevice(Device):
         with self._inner.load(graph, inputs) as session:
             yield session
 
-    def lower(self, graph: Graph) -> Lowering:
-        return self._inner.lower(graph)
+    def lower(self, graph: Graph, *, memory: bool = True) -> Lowering:
+        return self._inner.lower(graph, memory=memory)
 
     def kernels(self, graph: Graph) -> Sequence[ExecutedKernel]:
         return self._inner.kernels(graph)

@@ -162,7 +162,7 @@ def test_a_profile_in_another_form_is_refused(finished: tuple[Path, Profile], tm
     old = tmp_path / "old"
     with Journal(old, {**header, "schema": 1}):
         pass
-    with pytest.raises(ProvenanceMismatch, match="schema: found 1, wanted 3"):
+    with pytest.raises(ProvenanceMismatch, match="schema: found 1, wanted 4"):
         load(old)
 
 
