@@ -3,7 +3,8 @@
 A closed accelerator, or a published table, gives one number per network. A network's latency is then modelled as linear in what
 its graph computes, with a prior over the coefficients: Bayesian linear regression (Rasmussen and Williams 2006, section 2.1).
 Where tables of other devices are at hand, the prior is what their coefficients have in common and how they differ (empirical
-Bayes), so that ten networks only have to say how this device differs from others.
+Bayes), so that ten networks only have to say how this device differs from others. Variances are those by which the others predict
+each network best (the same, equations 5.11 and 5.12), and how well they do scales the intervals.
 """
 
 from __future__ import annotations
@@ -160,16 +161,14 @@ class FewShotPredictor:
         best = np.inf
         for own in variances.tolist():
             values, vectors = np.linalg.eigh(self._covariance(self._known, self._known, own))
-            turned = vectors.T @ left
             for noise in _NOISES:
-                total = np.maximum(values, 0) + noise * spread
-                surprise = float(np.sum(turned**2 / total) + np.log(total).sum())
+                root = vectors / np.sqrt(np.maximum(values, 0) + noise * spread)
+                weights, precision = root @ (root.T @ left), (root**2).sum(axis=1)
+                off = weights**2 / precision  # squared, each network from what the others say of it, in its variances
+                surprise = float(np.sum(off - np.log(precision)))
                 if surprise < best:
                     best, self._own, self._noise = surprise, own, noise * spread
-                    self._weights, self._root = vectors @ (turned / total), vectors / np.sqrt(total)
-        # How far each network is from what the others say of it (the same book, equation 5.12) scales the intervals.
-        precision = (self._root**2).sum(axis=1)
-        self._stretch = float(np.sqrt(np.mean(self._weights**2 / precision)))
+                    self._weights, self._root, self._stretch = weights, root, float(np.sqrt(off.mean()))
         self._stretch *= float(student_t.ppf(_LEVEL, len(target) - 1))
         return self
 
