@@ -93,7 +93,7 @@ class ExecutedKernel:
         reads: for each non-constant input, the position in the execution order of the kernel that produced it,
             or -1 for a network input.
         is_output: whether it writes an output of the network.
-        seconds: its own time with the runtime's profiler on, profiler overhead included; None if the runtime gives none.
+        seconds: its own time, without the profiler's as far as that can be told; None if the runtime gives none.
         layout: the runtime's own layout in which its results lie in memory; empty if they lie as the graph says.
     """
 

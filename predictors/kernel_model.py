@@ -8,7 +8,7 @@
 3. For a kernel that the profile holds itself, the mean of what is left, shrunk by how much a mean of that many measurements can
    be trusted (empirical Bayes).
 
-Times are the profiler's, its overhead included; :mod:`predictors.correction` takes that out.
+Times are those of single kernels, as far as the runtime tells them; :mod:`predictors.correction` sees what they do not add up to.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class KernelModel:
         return cls(laws, families, booster, measured, ranges, contextual)
 
     def seconds(self, data: Executions) -> Floats:
-        """``(m,)`` what the runtime's profiler would report for each execution."""
+        """``(m,)`` what each execution takes, as single kernels are timed."""
         import xgboost
 
         if not data.kernels:

@@ -86,7 +86,7 @@ class TransferredModel:
         return cls(source, laws, booster, {data.kernels[i]: float(shrunk[i]) for i in np.unique(kernel)})
 
     def seconds(self, data: Executions) -> Floats:
-        """``(m,)`` what the runtime's profiler would report for each execution."""
+        """``(m,)`` what each execution takes, as single kernels are timed."""
         import xgboost
 
         if not data.kernels:

@@ -25,15 +25,21 @@ from devices.runtimes._onnxruntime_mapping import map_nodes
 from devices.runtimes.onnxruntime import MEMORY_RUNS, WARMUP_RUNS
 
 _DTYPES = {"float": "float32", "double": "float64"}
+_PROFILER_S = 4e-6  # that the profiler adds to a kernel at most
+_LEAST = 0.05  # of a kernel's profiled time: what it takes at least
 _FLOOR_S = 0.5e-6
 _CONTROL_FLOW = ("If", "Loop", "Scan")
 _BLOCKED = "com.microsoft.nchwc"  # domain of the kernels that work on blocks of channels, and name of that layout
 
 
-def executed(graph: Graph, optimised: Blob, trace: Blob) -> list[ExecutedKernel]:
-    """Kernels in the order of execution, with the graph's nodes in each and their times."""
+def executed(graph: Graph, optimised: Blob, trace: Blob, wholes: Blob | None = None) -> list[ExecutedKernel]:
+    """Kernels in the order of execution, with the graph's nodes in each and their times. ``wholes`` are the seconds of runs
+    without the profiler, as 64-bit floats; with them, the times are what kernels take without it."""
     lowered = onnx.ModelProto.FromString(bytes(optimised)).graph
     runs = _Runs.read(lowered, trace)
+    seconds = np.array(runs.seconds)
+    if wholes is not None:
+        seconds = _without_profiler(seconds, _faster_half(np.frombuffer(wholes)))
     constants = {tensor.name: _tensor_type(tensor) for tensor in lowered.initializer}
     outputs = {value.name for value in lowered.output}
     nodes = map_nodes(graph, lowered).kernels
@@ -50,7 +56,7 @@ def executed(graph: Graph, optimised: Blob, trace: Blob) -> list[ExecutedKernel]
                 nodes[i],
                 reads,
                 not outputs.isdisjoint(node.output),
-                runs.seconds[i],
+                float(seconds[i]),
                 _layout(node, read),
             )
         )
@@ -123,6 +129,19 @@ def _typical(micros: NDArray[np.float64]) -> NDArray[np.float64]:
     total = warm.sum(axis=1)
     fast: NDArray[np.float64] = warm[np.argsort(total, kind="stable")[: max(1, len(warm) // 2)]].mean(axis=0)
     return fast * 1e-6 + _FLOOR_S
+
+
+def _faster_half(seconds: NDArray[np.float64]) -> float:
+    """The same figure of whole runs."""
+    return float(np.sort(seconds)[: max(1, len(seconds) // 2)].mean())
+
+
+def _without_profiler(seconds: NDArray[np.float64], whole_s: float) -> NDArray[np.float64]:
+    """``(kernels,)`` times that add up to the run without the profiler. What is too much is the profiler's, the same for each
+    kernel, as far as it can be; the rest is how the machine was, the same factor for all."""
+    each = np.clip((seconds.sum() - whole_s) / len(seconds), 0, _PROFILER_S)
+    left = np.maximum(seconds - each, _LEAST * seconds)
+    return np.asarray(left * (whole_s / left.sum()), np.float64)
 
 
 def _types(described: Sequence[Mapping[str, Sequence[int]]]) -> tuple[TensorType, ...]:
