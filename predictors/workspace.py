@@ -21,6 +21,8 @@ _GATES = {"GRU": 3, "LSTM": 4}
 def workspace_bytes(executed: ExecutedKernel) -> int:
     """Bytes beside the operands and results; 0 for kernels that take none worth mentioning. For one thread."""
     kernel = executed.kernel
+    if not kernel.inputs or not kernel.outputs:  # a learned kernel may lack what nobody recorded
+        return 0
     match kernel.kind.rsplit(":", 1)[-1]:
         case "Conv" | "FusedConv" if not executed.layout:
             return _convolution(kernel)
@@ -73,6 +75,8 @@ def _integer_convolution(kernel: Kernel) -> int:
 
 def _recurrence(kernel: Kernel, gates: int) -> int:
     """Both directions at once; the one that runs backwards turns its inputs and results round."""
+    if len(kernel.inputs) < 3 or len(kernel.inputs[0].type.shape) != 3:
+        return 0
     steps, batch, depth = kernel.inputs[0].type.shape
     hidden = int(kernel.attribute("hidden_size", 0)) or kernel.inputs[2].type.shape[-1]
     direction = kernel.attribute("direction", "forward")
