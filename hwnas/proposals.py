@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, final
 
 from profilers import Proposal, sampling
@@ -18,8 +18,8 @@ TIMED = 12
 CANDIDATES = 72
 """Networks of a batch of which the kernels are measured, those of them that are timed whole as well, and random ones that the
 batch is chosen from."""
-LONGEST_S = 0.02
-"""Of those, nominally."""
+LONGEST_S, FIRST_S = 0.02, 0.002
+"""Nominal times of those that are timed whole, and in the first batch, so that little time is enough for a predictor."""
 
 
 FEW, LOOKED_AT = 10, 60
@@ -42,21 +42,28 @@ class Proposer:
         """The next batch: what it is depends on how many networks the profile has. The first is of short networks that are all
         timed, so that little time is enough for a predictor."""
         batch = math.ceil((len(profile.lowerings) + len(profile.failed)) / BATCH)
-        timed = _timed(self._candidates(batch))
         if batch == 0:
-            return Proposal(timed=tuple(timed))
+            return Proposal(timed=tuple(self._timed(0)))
         graphs = least_seen(self._candidates(batch), profile.graphs.values())
         return Proposal(
             tuple(g for g in graphs if not sampling.is_soup(g)),
-            (*timed, *_timed(self._candidates(batch - 1))),
+            (*self._timed(batch), *self._timed(batch - 1)),
             tuple(g for g in graphs if sampling.is_soup(g)),
         )
 
-    def _candidates(self, batch: int) -> list[Graph]:
-        return [sampling.network(self._seed, i) for i in range(batch * CANDIDATES, (batch + 1) * CANDIDATES)]
+    def _timed(self, batch: int) -> list[Graph]:
+        """Of a batch, those that are timed whole."""
+        longest_s = LONGEST_S if batch else FIRST_S
+        fitting = (
+            g for g in self._candidates(batch) if not sampling.is_soup(g) and sampling.nominal_seconds(g) <= longest_s
+        )
+        return list(itertools.islice(fitting, TIMED))
+
+    def _candidates(self, batch: int) -> Iterator[Graph]:
+        return (sampling.network(self._seed, i) for i in range(batch * CANDIDATES, (batch + 1) * CANDIDATES))
 
 
-def least_seen(candidates: Sequence[Graph], measured: Iterable[Graph]) -> list[Graph]:
+def least_seen(candidates: Iterable[Graph], measured: Iterable[Graph]) -> list[Graph]:
     """Those :data:`BATCH` whose time goes to work that few nodes measured so far do: operators and sizes seldom seen."""
     seen = Counter(cell for graph in measured for cell, _ in _cells(graph))
 
@@ -88,9 +95,3 @@ def few(seed: int = 0) -> list[Graph]:
             found.append((kinds[kind], graph))
             kinds[kind] += 1
     return [graph for _, graph in sorted(found, key=lambda f: f[0])][:FEW]
-
-
-def _timed(graphs: list[Graph]) -> list[Graph]:
-    """Of a batch, those that are timed whole."""
-    fitting = [g for g in graphs if not sampling.is_soup(g) and sampling.nominal_seconds(g) <= LONGEST_S]
-    return fitting[:TIMED]
