@@ -32,6 +32,7 @@ WAIT_AGAIN_S = 3600.0
 SILENCE_S = 30.0
 """After which the far end takes this process for gone; it is told several times in between that it is not."""
 _GREETING_S = 60.0
+_CRASHES = 2
 _NOISE_BYTES = 1 << 16
 _NOT_FOUND = 127  # a shell's status
 _TOKEN = uuid4().hex  # of this process
@@ -82,15 +83,20 @@ class SshWorker:
                 line.kill()
 
     def _connect(self, timeout_s: float) -> None:
-        """Connect; a connection that was there before is tried for again and again, for some minutes."""
+        """Connect; a connection that was there before is tried for again and again, for some minutes. A worker may die meanwhile,
+        for it holds no model yet, but not every time."""
         if not self.starts:
             self._connect_once(timeout_s)
             return
+        crashes = 0
         for wait_s in BACKOFF_S:
             time.sleep(wait_s)
             try:
                 self._connect_once(timeout_s)
-            except (ConnectionLost, DeviceCrashed) as error:  # it held no model yet
+            except (ConnectionLost, DeviceCrashed) as error:
+                crashes += isinstance(error, DeviceCrashed)
+                if crashes > _CRASHES:
+                    raise
                 lost: DeviceError = error
                 self._on_event(Note(f"{error.message.rstrip('.')}. Trying again."))
             else:
