@@ -41,9 +41,9 @@ class Proposer:
     def __call__(self, profile: Profile) -> Proposal:
         """The next batch: what it is depends on how many networks the profile has. The first is of short networks that are all
         timed, so that little time is enough for a predictor."""
-        batch = math.ceil((len(profile.lowerings) + len(profile.failed)) / BATCH)
-        if batch == 0:
+        if len(profile.timings) + len(profile.failed) < TIMED:
             return Proposal(timed=tuple(self._timed(0)))
+        batch = math.ceil((len(profile.lowerings) + len(profile.failed)) / BATCH)
         graphs = least_seen(self._candidates(batch), profile.graphs.values())
         return Proposal(
             tuple(g for g in graphs if not sampling.is_soup(g)),

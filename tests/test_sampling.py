@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import devices
-from devices import DeviceInfo, Graph, Lowering, Memory, Profile
+from devices import DeviceInfo, Graph, Lowering, Memory, Profile, Timing
 from hwnas.proposals import BATCH, FEW, TIMED, Proposer, few, least_seen
 from profilers import sampling
 from profilers.sampling import convolutional, layers, pieces, quantized, recurrent, tokens
@@ -56,7 +56,10 @@ def test_proposals_go_on_from_what_the_profile_has_and_prefer_what_it_lacks(draw
     assert not first.graphs
     assert not first.soups
     known = {g.digest(): g for g in first.timed}
-    some = replace(nothing, lowerings=dict.fromkeys(known, Lowering((), Memory(0, 0, "estimated"))), graphs=known)
+    lowering, timing = Lowering((), Memory(0, 0, "estimated")), Timing(1.0, 1.0, 1.0, 1.0, 1.0, 8, 80, True)
+    some = replace(
+        nothing, lowerings=dict.fromkeys(known, lowering), timings=dict.fromkeys(known, timing), graphs=known
+    )
     second = propose(some)
     assert len(second.graphs) + len(second.soups) == BATCH
     assert {g.digest() for g in first.timed} < {g.digest() for g in second.timed}

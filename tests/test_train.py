@@ -49,7 +49,7 @@ best = genotypes[model.accuracy(genotypes).argmax()]
 network = model.inherit(best)
 teacher = Teacher(model.teacher(), space.image_size(space.largest()), weight=0.5, temperature=2.0)
 train(network, task, size=space.image_size(best), seed=3, checkpoint=folder / "winner.safetensors", on_event=tell,
-    teacher=teacher, settings=TrainSettings(epochs=6, batch_size=64, checkpoint_steps=5, learning_rate=3.0, warmup=0.9,
+    teacher=teacher, settings=TrainSettings(epochs=6, batch_size=64, checkpoint_steps=5, learning_rate=8.0, warmup=0.9,
     mixup=0.2, erase=0.25, patience=1))
 save_file({name: t.contiguous() for name, t in network.state_dict().items()}, folder / "weights.safetensors")
 """
@@ -243,7 +243,7 @@ def test_the_best_epoch_is_kept_and_a_training_that_only_gets_worse_ends(task: T
         small(), task, size=8, settings=TrainSettings(epochs=6, batch_size=64), seed=0, checkpoint=tmp_path / "w"
     )
     assert good.validation_accuracy == evaluate(good.module, task.validation, task, 8)
-    settings = TrainSettings(epochs=8, batch_size=64, learning_rate=3.0, warmup=0.9, patience=2)
+    settings = TrainSettings(epochs=8, batch_size=64, learning_rate=8.0, warmup=0.9, patience=2)
     worse = train(good.module, task, size=8, settings=settings, seed=0, checkpoint=tmp_path / "worse")
     accuracies = [epoch.validation_accuracy for epoch in worse.history]
     assert None not in accuracies
