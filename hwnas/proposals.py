@@ -6,6 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, final
 
 from profilers import Proposal, sampling
@@ -39,10 +40,10 @@ class Proposer:
         self._seed = seed
 
     def __call__(self, profile: Profile) -> Proposal:
-        """The next batch: what it is depends on how many networks the profile has. The first is of short networks that are all
+        """The next batch: what it is depends on what the profile has. The first is of short networks that are all
         timed, so that little time is enough for a predictor."""
-        if len(profile.timings) + len(profile.failed) < TIMED:
-            return Proposal(timed=tuple(self._timed(0)))
+        if any(g.digest() not in profile.timings and g.digest() not in profile.failed for g in self._first):
+            return Proposal(timed=self._first)
         batch = math.ceil((len(profile.lowerings) + len(profile.failed)) / BATCH)
         graphs = least_seen(self._candidates(batch), profile.graphs.values())
         return Proposal(
@@ -50,6 +51,10 @@ class Proposer:
             (*self._timed(batch), *self._timed(batch - 1)),
             tuple(g for g in graphs if sampling.is_soup(g)),
         )
+
+    @cached_property
+    def _first(self) -> tuple[Graph, ...]:
+        return tuple(self._timed(0))
 
     def _timed(self, batch: int) -> list[Graph]:
         """Of a batch, those that are timed whole."""
