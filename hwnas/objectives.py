@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -40,8 +41,28 @@ class Objective(Protocol):
         """``(n, M)``: the M numbers that are to be as low as possible, as other libraries want them."""
 
 
+class _Value(ABC):
+    """An objective that is one number for each network."""
+
+    def fitness(self, found: Candidates) -> Floats:
+        """See the class."""
+        return self._value(found.accuracy, found.costs)
+
+    def gain(self, accuracy: Floats, costs: Costs, known: Candidates) -> Floats:
+        """By how much each would be better than the best known."""
+        return _over_best(self._value(accuracy.T, costs).T, self.fitness(known))
+
+    def losses(self, found: Candidates) -> Floats:
+        """The fitness, negative."""
+        return -self.fitness(found)[:, None]
+
+    @abstractmethod
+    def _value(self, accuracy: Floats, costs: Costs) -> Floats:
+        """``(n,)``, or ``(…, n)`` for several accuracies of each."""
+
+
 @dataclass(frozen=True)
-class Weighted:
+class Weighted(_Value):
     """``accuracy_weight`` · accuracy − ``cost_weight`` · cost, both over a baseline: accuracy as the difference to the
     baseline's, cost as a multiple of it. As it stands, accuracy alone.
 
@@ -67,18 +88,6 @@ class Weighted:
             raise ValueError(f"weights must be at least 0, got {self.accuracy_weight} and {self.cost_weight}.")
         _positive("baseline_cost", self.baseline_cost)
 
-    def fitness(self, found: Candidates) -> Floats:
-        """See the class."""
-        return self._value(found.accuracy, found.costs)
-
-    def gain(self, accuracy: Floats, costs: Costs, known: Candidates) -> Floats:
-        """By how much each would be better than the best known."""
-        return _over_best(self._value(accuracy.T, costs).T, self.fitness(known))
-
-    def losses(self, found: Candidates) -> Floats:
-        """The fitness, negative."""
-        return -self.fitness(found)[:, None]
-
     def _value(self, accuracy: Floats, costs: Costs) -> Floats:
         cost = getattr(costs, self.cost) / self.baseline_cost
         value: Floats = self.accuracy_weight * (accuracy - self.baseline_accuracy) - self.cost_weight * cost
@@ -86,7 +95,7 @@ class Weighted:
 
 
 @dataclass(frozen=True)
-class Reward:
+class Reward(_Value):
     """accuracy · (cost / target) ^ exponent (Tan et al. 2019, "MnasNet", equations 2 and 3).
 
     Soft: the same exponent, -0.07, on both sides of the target. Hard: ``within`` 0, ``beyond`` -1.
@@ -109,18 +118,6 @@ class Reward:
         _positive("target", self.target)
         if max(self.within, self.beyond) > 0:
             raise ValueError(f"exponents must be at most 0, got {self.within} and {self.beyond}.")
-
-    def fitness(self, found: Candidates) -> Floats:
-        """See the class."""
-        return self._value(found.accuracy, found.costs)
-
-    def gain(self, accuracy: Floats, costs: Costs, known: Candidates) -> Floats:
-        """By how much each would be better than the best known."""
-        return _over_best(self._value(accuracy.T, costs).T, self.fitness(known))
-
-    def losses(self, found: Candidates) -> Floats:
-        """The fitness, negative."""
-        return -self.fitness(found)[:, None]
 
     def _value(self, accuracy: Floats, costs: Costs) -> Floats:
         share = getattr(costs, self.cost) / self.target

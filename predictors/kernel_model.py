@@ -135,18 +135,7 @@ class KernelModel:
         features = _features(data, families, base, contextual)[timed]
         target = np.bincount(twin, logs) / twins
         weight = seconds[first] ** _WEIGHT * twins**0.5
-        booster = xgboost.train(
-            {
-                **_TREES,
-                "objective": "reg:squarederror",
-                "tree_method": "hist",
-                "nthread": 1,
-                "seed": seed,
-                "base_score": 0.0,
-            },
-            xgboost.DMatrix(features[first], target, weight=weight / weight.mean()),
-            _ROUNDS,
-        )
+        booster = boosted(features[first], target, weight, trees=_TREES, rounds=_ROUNDS, seed=seed)
         shrunk = shrunk_means(logs - booster.predict(xgboost.DMatrix(features)), kernel, count)
         measured = {data.kernels[i]: float(shrunk[i]) for i in seen}
         return cls(laws, families, booster, measured, ranges, contextual)
@@ -205,6 +194,16 @@ class KernelModel:
             {f: np.array(r) for f, r in value["ranges"].items()},
             value["contextual"],
         )
+
+
+def boosted(
+    features: Floats, target: Floats, weight: Floats, *, trees: Mapping[str, float], rounds: int, seed: int
+) -> xgboost.Booster:
+    """Trees fitted to ``target`` ``(m,)``, errors weighted by ``weight`` ``(m,)``. One thread: they come out the same."""
+    import xgboost
+
+    fixed = {"objective": "reg:squarederror", "tree_method": "hist", "nthread": 1, "seed": seed, "base_score": 0.0}
+    return xgboost.train({**trees, **fixed}, xgboost.DMatrix(features, target, weight=weight / weight.mean()), rounds)
 
 
 def load_booster(value: Mapping[str, Any]) -> xgboost.Booster:

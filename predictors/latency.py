@@ -69,7 +69,7 @@ class LatencyPredictor:
 
         Kernels of all its networks train the kernel model, networks timed as a whole the correction. Where the runtime gives
         kernels no times, those come from the networks' (:mod:`predictors.attribution`). The intervals come from
-        networks held out, in five folds, from both.
+        networks held out, in folds, from both.
 
         Raises:
             NotFitted: the profile has fewer than eight timed networks.
@@ -271,7 +271,8 @@ def _calm(profile: Profile) -> list[str]:
     """Networks whose kernels were measured while the machine was calm: what disturbs the sentinels by a tenth makes kernels half
     as long again, and unevenly so. The calmer half at least."""
     slowness = {d: low.slowness for d, low in profile.lowerings.items()}
-    limit = max(_CALM * float(np.quantile(list(slowness.values()), 0.1)), float(np.median(list(slowness.values()))))
+    calmest, usual = np.quantile(list(slowness.values()), (0.1, 0.5))
+    limit = max(_CALM * calmest, usual)
     return [d for d, slow in slowness.items() if slow <= limit]
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from devices import Kernel
 from devices.kernels import kernel_from_json
-from predictors.kernel_model import SHORTEST, Executions, KernelModel, load_booster, shrunk_means
+from predictors.kernel_model import SHORTEST, Executions, KernelModel, boosted, load_booster, shrunk_means
 from predictors.operators import SORTS
 
 if TYPE_CHECKING:
@@ -69,18 +69,7 @@ class TransferredModel:
         base = _lawful(laws, sort, sibling)
         features = _features(data, sibling, base)
         logs = np.log(seconds / base[timed])
-        booster = xgboost.train(
-            {
-                **_TREES,
-                "objective": "reg:squarederror",
-                "tree_method": "hist",
-                "nthread": 1,
-                "seed": seed,
-                "base_score": 0.0,
-            },
-            xgboost.DMatrix(features[timed], logs, weight=seconds**0.25 / (seconds**0.25).mean()),
-            _ROUNDS,
-        )
+        booster = boosted(features[timed], logs, seconds**0.25, trees=_TREES, rounds=_ROUNDS, seed=seed)
         left = logs - booster.predict(xgboost.DMatrix(features[timed]))
         shrunk = shrunk_means(left, kernel, len(data.kernels))
         return cls(source, laws, booster, {data.kernels[i]: float(shrunk[i]) for i in np.unique(kernel)})
