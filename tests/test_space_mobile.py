@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from hwnas.spaces._convolution import conv2d
 from hwnas.spaces.mobile import MobileSpace
 
 
@@ -106,3 +108,22 @@ def test_options_stand_from_cheap_to_dear_however_they_were_written() -> None:
     assert options["stage1.squeeze_excite"] == (False, True)
     assert options["activation"] == ("relu", "hardswish")
     assert [part.place for part in space.parts(space.smallest())].count("stage1.1") == 1
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "size"), [(5, 1, 14), (5, 2, 14), (5, 1, 4), (7, 1, 7), (7, 2, 16), (9, 1, 5)]
+)
+def test_a_depthwise_convolution_has_torchs_gradients(kernel: int, stride: int, size: int) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 32, size, size, generator=rng).to(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(32, 1, kernel, kernel, generator=rng, requires_grad=True)
+    ours = conv2d(x, weight, None, stride, 32)
+    torchs = torch.nn.functional.conv2d(x, weight, None, stride, kernel // 2, groups=32)
+    assert torch.equal(ours, torchs)
+    gradient = torch.randn(ours.shape, generator=rng)
+    for got, wanted in zip(
+        torch.autograd.grad(ours, (x, weight), gradient),
+        torch.autograd.grad(torchs, (x, weight), gradient),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)

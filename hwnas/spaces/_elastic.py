@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hwnas.spaces._blocks import Conv, Part
+from hwnas.spaces._convolution import conv2d
 from hwnas.spaces._mixture import mixed
 from hwnas.spaces._modules import ConvUnit, Network, PartModule, activate
 from hwnas.supernet import Supernet
@@ -92,13 +93,8 @@ def shared_conv(spec: Conv, unit: nn.Module, x: Tensor) -> Tensor:
     """The convolution ``spec`` by the weights of a larger one, batch norm by the batch's own statistics."""
     assert isinstance(unit, ConvUnit)
     bias = unit.conv.bias
-    x = F.conv2d(
-        x,
-        _slice(unit.conv.weight, spec),
-        None if bias is None else bias[: spec.width],
-        spec.stride,
-        spec.kernel // 2,
-        groups=spec.groups,
+    x = conv2d(
+        x, _slice(unit.conv.weight, spec), None if bias is None else bias[: spec.width], spec.stride, spec.groups
     )
     if unit.norm is not None:
         norm = unit.norm

@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own abbreviation
 from torch import Tensor, nn
 
 from hwnas.spaces._blocks import Conv, Part, squeezed_width
+from hwnas.spaces._convolution import conv2d
 from hwnas.spaces._modules import ConvUnit, PartModule, activate
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _conv(
     weight = unit.conv.weight
     if kernels is not None:
         weight = weight * sum(count * _centre(kernel, spec.kernel, x) for kernel, count in kernels)
-    x = F.conv2d(x, weight, unit.conv.bias, spec.stride, spec.kernel // 2, groups=spec.groups)
+    x = conv2d(x, weight, unit.conv.bias, spec.stride, spec.groups)
     if unit.norm is not None:
         x = F.batch_norm(x, None, None, unit.norm.weight, unit.norm.bias, True, 0.0, unit.norm.eps)
     if activations is None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hwnas.spaces._blocks import Conv, Part
+from hwnas.spaces._convolution import conv2d
 
 _ACTIVATION = {"relu": F.relu, "hardswish": F.hardswish, "hardsigmoid": F.hardsigmoid}
 
@@ -50,7 +51,7 @@ class ConvUnit(nn.Module):
         if torch.is_inference_mode_enabled() and not self.training:  # as the inference graph has it: 1.5 times as fast
             weight, bias = self.folded()
             return activate(F.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups), self.activation)
-        x = conv(x)
+        x = conv2d(x, conv.weight, conv.bias, conv.stride[0], conv.groups)
         return activate(x if self.norm is None else self.norm(x), self.activation)
 
     def folded(self) -> tuple[Tensor, Tensor | None]:
