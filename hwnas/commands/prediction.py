@@ -35,10 +35,9 @@ def predict(
     from hwnas import profiles, progress
 
     known = load(profile)
-    predictor = predictors.load_or_fit(profile)
     with progress.shown() as on_event, nullcontext() if learned else profiles.device_of(known, on_event) as device:
         graphs = [devices.load_onnx(path, shapes(input), weights=device is not None) for path in models]
-        estimates = predictor.predict(graphs, device, learned=learned)
+        estimates = predictors.load_or_fit(profile).predict(graphs, device, learned=learned)
     found = [_value(path, estimates, i) for i, path in enumerate(models)]
     return Answer({"models": found}, [part for value in found for part in _tables(value)])
 

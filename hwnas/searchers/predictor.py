@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwnas.accuracy_predictor import AccuracyPredictor
 from hwnas.candidates import Candidates
-from hwnas.problem import Problem, keys
-from hwnas.search import Searcher
+from hwnas.problem import Problem
+from hwnas.searchers._model_based import ModelBased
 
 if TYPE_CHECKING:
+    from hwnas.accuracy_predictor import AccuracyPredictor
     from hwnas.space import Genotypes
 
 _DRAWN = 4096
 _CIRCLE = 8  # times as many networks as are wanted: the wider circle
 
 
-class PredictorGuided(Searcher):
+class PredictorGuided(ModelBased):
     """Iterative data selection by predicted fitness.
 
     Args:
@@ -32,35 +32,21 @@ class PredictorGuided(Searcher):
     """
 
     def __init__(self, problem: Problem, *, initial: int = 20, top: float = 0.5) -> None:
-        if initial < 2:
-            raise ValueError(f"initial must be at least 2, got {initial}")
+        super().__init__(problem, initial=initial)
         if not 0 <= top <= 1:
             raise ValueError(f"top must be between 0 and 1, got {top}")
-        self._problem, self._initial, self._top = problem, initial, top
-        self._rng = np.random.default_rng(problem.seed)
-        self._seen: set[bytes] = set()
-        self._told = Candidates.none(len(problem.space.genes))
+        self._top = top
 
-    def ask(self, n: int) -> Genotypes:
+    def choose(self, predictor: AccuracyPredictor, n: int) -> Genotypes:
         """The best by prediction, and some of the good ones."""
-        problem, told = self._problem, self._told
-        missing = self._initial - len(told)
-        if missing > 0:
-            return problem.sample(self._rng, min(n, missing), self._seen)
-        predictor = AccuracyPredictor(problem.space).fit(told.genotypes, told.accuracy)
-        self.predictor_tau = predictor.tau_
-        pool = problem.sample(self._rng, _DRAWN, self._seen)
+        problem = self.problem
+        pool = problem.sample(self.rng, _DRAWN, self.seen)
         predicted = Candidates.of(pool, predictor.accuracy(pool), problem.costs.costs(pool), predictor.source, "")
         order = np.argsort(-problem.objective.fitness(predicted), kind="stable")
         best = int(np.ceil(self._top * n))
-        circle = self._rng.permutation(order[best : _CIRCLE * n])
-        asked: Genotypes = pool[np.concatenate([order[:best], circle[: n - best]])]
-        return asked
-
-    def tell(self, candidates: Candidates) -> None:
-        """The predictor learns from everything told."""
-        self._seen.update(keys(candidates.genotypes))
-        self._told = Candidates.joined([self._told, candidates])
+        circle = self.rng.permutation(order[best : _CIRCLE * n])
+        chosen: Genotypes = pool[np.concatenate([order[:best], circle[: n - best]])]
+        return chosen
 
 
 PLUGIN = PredictorGuided
