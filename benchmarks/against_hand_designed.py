@@ -195,17 +195,20 @@ def export(module: nn.Module, task: Task, path: Path) -> None:
 
 def compare(benchmark: Benchmark, budgets: Sequence[float]) -> Comparison:
     """Do everything that is not done yet."""
-    files, total = {}, len(budgets) + len(NETWORKS)
-    for done, budget in enumerate(budgets):
-        benchmark.on_event(Progress("networks", done, total, f"a network in {budget:.0%} of the largest's latency"))
+    designed, found = len(NETWORKS), len(budgets)
+    trained, files = {}, {}
+    for done, name in enumerate(NETWORKS):
+        benchmark.on_event(Progress("networks", done, designed + found, name))
+        trained[name] = benchmark.train(name)
+    for done, budget in enumerate(budgets, designed):
+        benchmark.on_event(
+            Progress("networks", done, designed + found, f"a network in {budget:.0%} of the largest's latency")
+        )
         files[found_name(budget)] = benchmark.find(budget)
-    for done, name in enumerate(NETWORKS, len(budgets)):
-        benchmark.on_event(Progress("networks", done, total, name))
-        files[name] = benchmark.train(name)
-    benchmark.on_event(Progress("networks", total, total))
+    benchmark.on_event(Progress("networks", designed + found, designed + found))
+    files |= trained
     costs, correct = benchmark.measure(files), benchmark.test(files)
     accuracy, latency = correct.mean(1), np.array([c["p50_ms"] for c in costs])
-    found = len(budgets)
     line = comparison.line(latency[found:], accuracy[found:])
     networks = []
     for i, (name, cost) in enumerate(zip(files, costs, strict=True)):

@@ -102,9 +102,13 @@ def resident_bytes(spec: str, graph: Graph) -> int:
 
 
 def load_onnx(
-    path: str | os.PathLike[str], shapes: Mapping[str, tuple[int, ...]] | None = None, *, weights: bool = True
+    path: str | os.PathLike[str],
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    *,
+    weights: bool = True,
+    device: Device | None = None,
 ) -> Graph:
     """Read an ONNX file as a graph; see :func:`devices.onnx_file.load_onnx`."""
     from devices.onnx_file import load_onnx as load
 
-    return load(path, shapes, weights=weights)
+    return load(path, shapes, weights=weights, device=device)

@@ -1,5 +1,5 @@
-"""Shapes that ONNX's own inference does not find, because they are computed by nodes from shapes: node by node, and what is small
-and known is worked out on the way."""
+"""Shapes of all tensors: by ONNX's own inference; where that does not find them, because nodes compute them from shapes, node by
+node, and what is small and known is worked out on the way."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.shape_inference import infer_node_outputs
 
+from devices import _onnx_checks as checks
+from devices.errors import DataDependentShape, InvalidModel
+from devices.kernels import TensorType
+
+FIXED = "Export the model with fixed shapes, or let a runtime run it (hwnas measure, hwnas predict without --learned)."
 _SMALL = 1024  # elements; what decides a shape has a few
 # fmt: off
 _ARITHMETIC = frozenset({
@@ -21,6 +26,62 @@ _ARITHMETIC = frozenset({
 })
 # fmt: on
 _VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze"})
+
+
+def infer(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Shape inference on a copy whose large weights are only declared: the time is for nodes, not for bytes.
+
+    Raises:
+        InvalidModel: types or shapes do not fit.
+    """
+    light = onnx.ModelProto()
+    light.ir_version = max(model.ir_version, 4)
+    light.opset_import.extend(model.opset_import)
+    light.graph.name = "light"
+    light.graph.node.extend(model.graph.node)
+    light.graph.input.extend(model.graph.input)
+    light.graph.output.extend(model.graph.output)
+    light.graph.value_info.extend(model.graph.value_info)
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) <= _SMALL:
+            light.graph.initializer.append(tensor)
+        else:
+            light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    try:
+        inferred = onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True, data_prop=True)
+        if not _whole(inferred.graph):
+            complete(light)
+            inferred = onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True, data_prop=True)
+        return inferred
+    except Exception as error:  # onnx raises its own errors, ValueError, RuntimeError and more
+        raise InvalidModel(
+            f"The shapes or types of the model do not fit: {checks.first_line(error)}",
+            hint="Check the shapes given with --input, or export the model again.",
+        ) from error
+
+
+def fixed(tensor: onnx.TypeProto.Tensor) -> bool:
+    """Whether a tensor's type says all of its shape."""
+    return tensor.HasField("shape") and all(d.HasField("dim_value") and d.dim_value >= 0 for d in tensor.shape.dim)
+
+
+def tensor_type(value: onnx.ValueInfoProto) -> TensorType:
+    """What a value is declared as.
+
+    Raises:
+        DataDependentShape: its shape is not told.
+    """
+    tensor = value.type.tensor_type
+    if not fixed(tensor):
+        raise DataDependentShape(
+            f"The shape of {value.name!r} is {checks.shape_text(value)}: it depends on the data.", hint=FIXED
+        )
+    return TensorType(checks.dtype(tensor.elem_type, value.name), tuple(d.dim_value for d in tensor.shape.dim))
+
+
+def _whole(graph: onnx.GraphProto) -> bool:
+    known = {v.name for v in (*graph.value_info, *graph.output) if fixed(v.type.tensor_type)}
+    return all(output in known for node in graph.node for output in node.output if output)
 
 
 def complete(model: onnx.ModelProto) -> None:

@@ -2,6 +2,7 @@
 
 HwnasError
 ├── InvalidModel               the ONNX file is damaged, hostile, or not at one binding of shapes
+│   └── DataDependentShape     a shape cannot be told before the model runs
 ├── DeviceError
 │   ├── DeviceUnavailable      not installed, no such hardware, in use by somebody else
 │   │   └── ConnectionLost     the machine elsewhere cannot be reached, or no longer
@@ -32,6 +33,10 @@ class HwnasError(Exception):
 
 class InvalidModel(HwnasError):
     """An ONNX model that cannot be used as it is."""
+
+
+class DataDependentShape(InvalidModel):
+    """A shape within the model depends on the values of its inputs."""
 
 
 class DeviceError(HwnasError):

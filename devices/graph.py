@@ -52,6 +52,7 @@ class Graph:
         model: the ONNX model that this is a view of, with shapes pinned; None for a graph made by a space.
         make_module: makes the torch module with the same function, for devices that run torch modules.
         engine: built of the model, for TensorRT to run instead of building one.
+        data_dependent: names of the tensors whose shapes depend on the data, and are here those of one run.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Graph:
     model: onnx.ModelProto | None = None
     make_module: Callable[[], Any] | None = None
     engine: Engine | None = None
+    data_dependent: tuple[str, ...] = ()
 
     @property
     def weights(self) -> set[str]:

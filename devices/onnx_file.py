@@ -1,4 +1,5 @@
-"""Reading ONNX files that may be damaged or hostile. Nothing here runs a model.
+"""Reading ONNX files that may be damaged or hostile. Nothing here runs a model, but
+for one whose shapes depend on the data.
 
 The file is parsed and checked in linear time and without recursion over nodes; weights stay within the file's folder; every
 tensor gets a type at one binding of shapes. What is wrong is an :class:`InvalidModel` that says what to do.
@@ -7,12 +8,12 @@ tensor gets a type at one binding of shapes. What is wrong is an :class:`Invalid
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -21,20 +22,27 @@ from onnx import numpy_helper
 from devices import _onnx_checks as checks
 from devices import _onnx_shapes
 from devices._onnx_external import bring_in
+from devices._onnx_observed import observe
 from devices._onnx_outline import LARGE_BYTES, outlined
-from devices.errors import InvalidModel
+from devices.errors import DataDependentShape, InvalidModel
 from devices.graph import Graph, Node
 from devices.kernels import Attribute, TensorType
 from devices.plugins import did_you_mean
 
+if TYPE_CHECKING:
+    from devices.device import Device
+
 MAX_FILE_BYTES = 2**31 - 1  # protobuf's own limit
 MAX_INPUT_BYTES = 2**31
 MAX_TENSOR_BYTES = 2**34
-_INFERENCE_NEEDS = 1024  # elements; larger constants are never shapes or axes
 
 
 def load_onnx(
-    path: str | os.PathLike[str], shapes: Mapping[str, tuple[int, ...]] | None = None, *, weights: bool = True
+    path: str | os.PathLike[str],
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    *,
+    weights: bool = True,
+    device: Device | None = None,
 ) -> Graph:
     """Read an ONNX file as a graph at one binding of shapes.
 
@@ -42,16 +50,25 @@ def load_onnx(
         path: the file; external data must lie in its folder.
         shapes: full shapes of those inputs that the file leaves open, by name.
         weights: whether its large constants are read. Without them it is quick, and the graph can be predicted, but not run.
+        device: runs the model once if shapes within it depend on the data, and the graph has those of that run.
 
     Raises:
         InvalidModel: the file cannot be used, or a shape is missing or does not fit.
+        DataDependentShape: a shape depends on the data, and there is no ``device``, or no weights to run it with.
+        DeviceError: the ``device`` cannot run it.
     """
     model = _parse(Path(path)) if weights else _parse_outline(Path(path))
     checks.structure(model)
     _fold_constants(model.graph)
     _open_dimensions(model.graph)
     pin(model, shapes or {})
-    return typed(model, Path(path).stem)
+    try:
+        return typed(model, Path(path).stem)
+    except DataDependentShape:
+        if device is None or not weights:
+            raise
+        observed = observe(model, device)
+        return replace(typed(model, Path(path).stem), data_dependent=observed)
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -181,23 +198,24 @@ def typed(model: onnx.ModelProto, name: str) -> Graph:
     """The graph of a checked model with pinned inputs.
 
     Raises:
-        InvalidModel: the shapes contradict each other, depend on data, or are beyond any memory.
+        InvalidModel: the shapes contradict each other, or are beyond any memory.
+        DataDependentShape: a shape cannot be told before the model runs.
     """
     graph = model.graph
-    tensors = {value.name: _type(value) for value in graph.input}
+    tensors = {value.name: _onnx_shapes.tensor_type(value) for value in graph.input}
     tensors |= {t.name: TensorType(checks.dtype(t.data_type, t.name), tuple(t.dims)) for t in graph.initializer}
-    inferred = _infer(model)
+    inferred = _onnx_shapes.infer(model)
     del graph.value_info[:]
     graph.value_info.extend(inferred.graph.value_info)
     known = {value.name: value for value in (*inferred.graph.value_info, *inferred.graph.output)}
     for node in graph.node:
         for output in filter(None, node.output):
             if output not in known:
-                raise InvalidModel(
+                raise DataDependentShape(
                     f"The type of {output!r}, made by {node.op_type} {node.name!r}, cannot be told before it runs.",
-                    hint="Export the model with fixed shapes.",
+                    hint=_onnx_shapes.FIXED,
                 )
-            tensors[output] = _type(known[output])
+            tensors[output] = _onnx_shapes.tensor_type(known[output])
     for value in graph.output:
         value.CopyFrom(known.get(value.name, value))
     ends = {value.name for value in graph.input}
@@ -219,55 +237,6 @@ def typed(model: onnx.ModelProto, name: str) -> Graph:
         values,
         model,
     )
-
-
-def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Shape inference on a copy whose large weights are only declared: the time is for nodes, not for bytes."""
-    light = onnx.ModelProto()
-    light.ir_version = max(model.ir_version, 4)
-    light.opset_import.extend(model.opset_import)
-    light.graph.name = "light"
-    light.graph.node.extend(model.graph.node)
-    light.graph.input.extend(model.graph.input)
-    light.graph.output.extend(model.graph.output)
-    light.graph.value_info.extend(model.graph.value_info)
-    for tensor in model.graph.initializer:
-        if math.prod(tensor.dims) <= _INFERENCE_NEEDS:
-            light.graph.initializer.append(tensor)
-        else:
-            light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    try:
-        inferred = onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True, data_prop=True)
-        if not _complete(inferred.graph):
-            _onnx_shapes.complete(light)
-            inferred = onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True, data_prop=True)
-        return inferred
-    except Exception as error:  # onnx raises its own errors, ValueError, RuntimeError and more
-        raise InvalidModel(
-            f"The shapes or types of the model do not fit: {checks.first_line(error)}",
-            hint="Check the shapes given with --input, or export the model again.",
-        ) from error
-
-
-def _complete(graph: onnx.GraphProto) -> bool:
-    known = {
-        value.name
-        for value in (*graph.value_info, *graph.output)
-        if value.type.tensor_type.HasField("shape")
-        and all(d.HasField("dim_value") for d in value.type.tensor_type.shape.dim)
-    }
-    return all(output in known for node in graph.node for output in node.output if output)
-
-
-def _type(value: onnx.ValueInfoProto) -> TensorType:
-    tensor = value.type.tensor_type
-    fixed = tensor.HasField("shape") and all(d.HasField("dim_value") and d.dim_value >= 0 for d in tensor.shape.dim)
-    if not fixed:
-        raise InvalidModel(
-            f"The shape of {value.name!r} is {checks.shape_text(value)}: it depends on the data.",
-            hint="Export the model with fixed shapes.",
-        )
-    return TensorType(checks.dtype(tensor.elem_type, value.name), tuple(d.dim_value for d in tensor.shape.dim))
 
 
 def _node(node: onnx.NodeProto) -> Node:

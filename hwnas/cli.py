@@ -30,9 +30,10 @@ from hwnas.errors import (
     InvalidModel,
     JournalDamaged,
     ProvenanceMismatch,
+    UnsupportedOp,
 )
 
-_BAD_INPUT = (InvalidConfig, InvalidData, InvalidModel, JournalDamaged, ProvenanceMismatch, ValueError)
+_BAD_INPUT = (InvalidConfig, InvalidData, InvalidModel, JournalDamaged, ProvenanceMismatch, UnsupportedOp, ValueError)
 _INTERRUPTED = 130
 _WIDTH_OF_FILES = 200
 _RESUMES = "The same command goes on where this one stopped."
@@ -123,21 +124,20 @@ def _explained(error: BaseException) -> tuple[int, Mapping[str, Any]]:
 
 
 def _show(answer: Answer) -> None:
-    from rich.console import Console
+    from hwnas.terminal import console, printable
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
+    shown = console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
     for part in answer.shown:
-        console.print(part)
+        shown.print(printable(part) if isinstance(part, str) else part)
 
 
 def _show_error(value: Mapping[str, Any]) -> None:
-    from rich.console import Console
+    from hwnas.terminal import console, printable
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print("Error:", style="bold red", end=" ")
-    console.print(value["message"], markup=False)
-    if value["hint"]:
-        console.print(value["hint"], markup=False)
+    shown = console(stderr=True)
+    shown.print("Error:", style="bold red", end=" ")
+    for text in filter(None, (value["message"], value["hint"])):
+        shown.print(printable(text), soft_wrap=True)
 
 
 @contextmanager

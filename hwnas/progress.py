@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from devices.events import Note, OnEvent, Progress
+from hwnas.terminal import console, printable
 
 
 @contextmanager
 def shown() -> Iterator[OnEvent]:
     """A callback that shows what it is told, until the context ends."""
-    console = Console(stderr=True, highlight=False)
     columns = (
         TextColumn("{task.description:<12}"),
         BarColumn(bar_width=None),
@@ -23,17 +22,17 @@ def shown() -> Iterator[OnEvent]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", markup=False),
     )
     stages: dict[str, TaskID] = {}
-    with Bars(*columns, console=console, expand=True) as bars:
+    with Bars(*columns, console=console(stderr=True), expand=True) as bars:
 
         def on_event(event: Progress | Note) -> None:
             if isinstance(event, Note):
-                bars.console.print(event.message, markup=False)
+                bars.console.print(printable(event.message))
                 return
             if event.stage not in stages or bars.tasks[stages[event.stage]].finished:
                 stages[event.stage] = bars.add_task(event.stage, total=event.total, detail="")
-            bars.update(stages[event.stage], completed=event.done, total=event.total, detail=event.detail)
+            bars.update(stages[event.stage], completed=event.done, total=event.total, detail=printable(event.detail))
 
         yield on_event

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from hwnas import interrupts
@@ -151,6 +152,18 @@ def test_profile_for_a_model_then_predict_it(small_run: Path, tmp_path: Path) ->
     assert Path(made["predictor"]).exists()
     assert set(answer("profile", "--out", out, "--check", status=ANY)) == {"profile", "holds", "drift"}
     assert answer("predict", model, "--profile", out)["models"]
+
+
+def test_names_in_a_model_are_only_shown(small_config: Path, small_run: Path, tmp_path: Path) -> None:
+    model = onnx.load(small_run / "bundle" / "model.onnx")
+    for node in model.graph.node:
+        node.name = f"[/red]{node.name}\x1b[31m"
+    onnx.save(model, tmp_path / "strange.onnx")
+    shown = hwnas("predict", tmp_path / "strange.onnx", "--profile", small_config.with_name("device.profile.jsonl"))
+    assert shown.returncode == 0, shown.stderr
+    assert "[/red]" in shown.stdout
+    assert "\\x1b" in shown.stdout
+    assert "\x1b[31m" not in shown.stdout
 
 
 ANY: Any = type("Any", (), {"__eq__": lambda *_: True, "__hash__": None})()

@@ -19,7 +19,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import devices
 from devices import TensorType
-from devices.errors import InvalidModel
+from devices.errors import DataDependentShape, InvalidModel, UnsupportedOp
 
 
 def small_model(*, dims: list[int | str | None] | None = None) -> ModelProto:
@@ -394,3 +394,31 @@ def test_no_damage_gets_past_as_another_error(tmp_path_factory: pytest.TempPathF
     path.write_bytes(raw)
     with contextlib.suppress(InvalidModel):
         assert devices.load_onnx(path).outputs
+
+
+def test_shapes_that_depend_on_the_data_are_those_of_one_run(tmp_path: Path) -> None:
+    model = small_model()
+    data_dependent(model)
+    model.graph.node.append(helper.make_node("Shape", ["where"], ["size"], name="size"))
+    path = saved(model, tmp_path)
+    with pytest.raises(DataDependentShape, match="depends on the data"):
+        devices.load_onnx(path)
+    with devices.open("onnxruntime:threads=1") as device:
+        graph = devices.load_onnx(path, device=device)
+        with pytest.raises(DataDependentShape):
+            devices.load_onnx(path, weights=False, device=device)
+        with device.load(graph) as session:
+            (where,) = session.outputs()
+        kernels = device.kernels(graph)
+    assert graph.data_dependent == ("where",)
+    assert graph.tensors["where"] == TensorType("int64", where.shape) == TensorType("int64", (2, 10))
+    assert any("nonzero" in kernel.nodes for kernel in kernels)
+    assert devices.load_onnx(saved(small_model(), tmp_path)).data_dependent == ()
+
+
+def test_a_model_that_cannot_run_has_no_shapes(tmp_path: Path) -> None:
+    model = small_model()
+    data_dependent(model)
+    next(node for node in model.graph.node if node.name == "conv").attribute.append(helper.make_attribute("group", 0))
+    with devices.open("onnxruntime:threads=1") as device, pytest.raises((UnsupportedOp, InvalidModel)):
+        devices.load_onnx(saved(model, tmp_path), device=device)

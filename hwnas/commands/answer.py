@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwnas.terminal import printable
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -39,7 +41,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
     """Rows of text and numbers; the first column is left-aligned, the others right."""
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left")
+    made = Table(title=title and printable(title), title_justify="left")
     for i, column in enumerate(columns):
         made.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
@@ -93,6 +95,11 @@ def seconds(text: str | None) -> float | None:
     return value
 
 
+def data_dependent(tensors: Sequence[str]) -> str:
+    """A word on tensors whose shapes are those of one run."""
+    return f"{len(tensors)} shapes depend on the data, {tensors[0]!r} first; this is for the shapes that random inputs make."
+
+
 def milliseconds(value: float | None) -> str:
     """Three significant digits with their unit."""
     return "–" if value is None else f"{value:.3g} ms"
@@ -111,4 +118,4 @@ def percent(value: float | None) -> str:
 
 
 def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))

@@ -14,6 +14,7 @@ from hwnas.commands.answer import (
     Inputs,
     Json,
     Models,
+    data_dependent,
     kibibytes,
     milliseconds,
     percent,
@@ -119,7 +120,7 @@ def measure(
     from hwnas import progress
 
     with progress.shown() as on_event, package.open(device, on_event=on_event) as opened:
-        graphs = [package.load_onnx(path, shapes(input)) for path in models]
+        graphs = [package.load_onnx(path, shapes(input), device=opened) for path in models]
         timings = profilers.measure_graphs(opened, graphs, on_event=on_event)
         memories = []
         for graph in graphs:
@@ -138,8 +139,9 @@ def measure(
             "memory_source": memory.source,
             "resident_bytes": grown,
             "stable": timing.stable,
+            "data_dependent": list(graph.data_dependent),
         }
-        for path, timing, memory, grown in zip(models, timings, memories, resident, strict=True)
+        for path, graph, timing, memory, grown in zip(models, graphs, timings, memories, resident, strict=True)
     ]
     rows = [
         (
@@ -154,7 +156,10 @@ def measure(
     ]
     return Answer(
         {"device": spec, "models": results},
-        [table(("model", "latency", "p50", "p95", "memory", "stable"), rows, title=spec)],
+        [
+            table(("model", "latency", "p50", "p95", "memory", "stable"), rows, title=spec),
+            *(f"{r['path']}: {data_dependent(r['data_dependent'])}" for r in results if r["data_dependent"]),
+        ],
     )
 
 
@@ -165,6 +170,7 @@ def profile(
     input_shape: Annotated[str, typer.Option(help="One example of the space, channels first.")] = "1x28x28",
     classes: Annotated[int, typer.Option(help="Number of classes of the space.", min=2)] = 10,
     for_: Annotated[list[Path] | None, typer.Option("--for", help="Measure this ONNX file too, first.")] = None,
+    input: Inputs = None,  # noqa: A002 - the option's name
     from_: Annotated[
         Path | None,
         typer.Option("--from", help="Start from this profile of a similar device; ten networks are enough."),
@@ -187,7 +193,7 @@ def profile(
     if check:
         return _check(out, device)
     with progress.shown() as on_event, package.open(device, on_event=on_event) as opened:
-        graphs = [package.load_onnx(path) for path in for_ or ()]
+        graphs = [package.load_onnx(path, shapes(input), device=opened) for path in for_ or ()]
         covered = None if space is None else _space(space, input_shape, classes)
         made = profiles.make(
             opened,

@@ -9,9 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.commands.answer import Answer, Inputs, Json, Models, kibibytes, milliseconds, percent, shapes, table
+from hwnas.commands.answer import (
+    Answer,
+    Inputs,
+    Json,
+    Models,
+    data_dependent,
+    kibibytes,
+    milliseconds,
+    percent,
+    shapes,
+    table,
+)
 
 if TYPE_CHECKING:
+    from devices import Graph
     from predictors import Estimates
 
 
@@ -36,13 +48,14 @@ def predict(
 
     known = load(profile)
     with progress.shown() as on_event, nullcontext() if learned else profiles.device_of(known, on_event) as device:
-        graphs = [devices.load_onnx(path, shapes(input), weights=device is not None) for path in models]
+        weights = device is not None
+        graphs = [devices.load_onnx(path, shapes(input), weights=weights, device=device) for path in models]
         estimates = predictors.load_or_fit(profile).predict(graphs, device, learned=learned)
-    found = [_value(path, estimates, i) for i, path in enumerate(models)]
+    found = [_value(path, graph, estimates, i) for i, (path, graph) in enumerate(zip(models, graphs, strict=True))]
     return Answer({"models": found}, [part for value in found for part in _tables(value)])
 
 
-def _value(path: Path, estimates: Estimates, i: int) -> dict[str, Any]:
+def _value(path: Path, graph: Graph, estimates: Estimates, i: int) -> dict[str, Any]:
     return {
         "path": str(path),
         "latency_ms": float(estimates.latency_ms[i]),
@@ -53,6 +66,7 @@ def _value(path: Path, estimates: Estimates, i: int) -> dict[str, Any]:
         "memory_bytes": estimates.memory[i].memory_bytes,
         "memory_source": estimates.memory[i].source,
         "lowering": estimates.lowering[i],
+        "data_dependent": list(graph.data_dependent),
         "unprofiled": sorted({k.kind for k in estimates.kernels[i] if not k.profiled}),
         "kernels": [asdict(kernel) for kernel in estimates.kernels[i]],
     }
@@ -73,6 +87,8 @@ def _tables(value: dict[str, Any]) -> list[Any]:
         )
     )
     parts: list[Any] = [table(("kernel", "nodes", "latency", "bound"), rows, title=value["path"]), summary]
+    if value["data_dependent"]:
+        parts.append(data_dependent(value["data_dependent"]))
     if value["unprofiled"]:
         share = sum(k["latency_ms"] for k in value["kernels"] if not k["profiled"]) / value["latency_ms"]
         parts.append(
