@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import geometric_mean, median
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, final
 
 import numpy as np
 
@@ -118,6 +118,7 @@ class ProfileWriter:
 
     def __init__(self, path: str | os.PathLike[str], info: DeviceInfo, settings: Mapping[str, Any]) -> None:
         self._journal = Journal(path, {"schema": SCHEMA, "device": info.to_json(), "settings": dict(settings)})
+        self._content, self._taken = _Content(), 0
         self.lowered: set[str] = set()
         self.visits: Counter[str] = Counter()
         self.lost: set[str] = set()
@@ -135,8 +136,11 @@ class ProfileWriter:
 
     @property
     def profile(self) -> Profile:
-        """Everything in the file so far."""
-        return _profile(self._journal.header, self._journal.units)
+        """Everything in the file so far; what was there when it was last asked for is not read again."""
+        for unit in self._journal.units[self._taken :]:
+            self._content.take(unit)
+        self._taken = len(self._journal.units)
+        return self._content.profile(self._journal.header)
 
     def lowering(self, graph: Graph, lowering: Lowering, sentinels_ms: Mapping[str, float]) -> None:
         """Record one network's kernels with the seconds as measured, and what sentinels took just then, by digest."""
@@ -199,51 +203,64 @@ def load(path: str | os.PathLike[str]) -> Profile:
             [f"schema: found {header.get('schema')}, wanted {SCHEMA}"],
             hint="Make the profile anew, in another file.",
         )
-    return _profile(header, units)
-
-
-def _profile(header: Mapping[str, Any], units: list[dict[str, Any]]) -> Profile:
-    parts: list[Part] = []
-    graphs: dict[str, Graph] = {}
-    lowerings: dict[str, tuple[Lowering, dict[str, float]]] = {}
-    timings: dict[str, list[Timing]] = {}
-    sentinels: dict[str, list[Timing]] = {}
-    visits: list[dict[str, float]] = []
-    failed: dict[str, str] = {}
-    sibling: Mapping[str, Any] | None = None
+    content = _Content()
     for unit in units:
+        content.take(unit)
+    return content.profile(header)
+
+
+@final
+class _Content:
+    """What the units of a file say, taken one after the other."""
+
+    def __init__(self) -> None:
+        self._parts: list[Part] = []
+        self._graphs: dict[str, Graph] = {}
+        self._lowerings: dict[str, tuple[Lowering, dict[str, float]]] = {}
+        self._timings: dict[str, list[Timing]] = {}
+        self._sentinels: dict[str, list[Timing]] = {}
+        self._visits: list[dict[str, float]] = []
+        self._failed: dict[str, str] = {}
+        self._sibling: Mapping[str, Any] | None = None
+
+    def take(self, unit: Mapping[str, Any]) -> None:
+        """The next unit."""
         match unit["unit"]:
             case "lowering":
-                parts += [part_from_json(v) for v in unit["new"]]
-                graph = graphs[unit["graph"]] = graph_from_json(unit["source"], parts)
-                rows = kernels_from_json(unit["kernels"], parts, graph)
-                lowerings[unit["graph"]] = Lowering(rows, Memory(**unit["memory"])), unit["sentinels_ms"]
+                self._parts += [part_from_json(v) for v in unit["new"]]
+                graph = self._graphs[unit["graph"]] = graph_from_json(unit["source"], self._parts)
+                rows = kernels_from_json(unit["kernels"], self._parts, graph)
+                self._lowerings[unit["graph"]] = Lowering(rows, Memory(**unit["memory"])), unit["sentinels_ms"]
             case "timings":
-                visits.append({})
-                for found, key in ((timings, "timings"), (sentinels, "sentinels")):
+                self._visits.append({})
+                for found, key in ((self._timings, "timings"), (self._sentinels, "sentinels")):
                     for digest, timing in unit[key].items():
                         found.setdefault(digest, []).append(Timing(**timing))
-                        visits[-1][digest] = timing["latency_ms"]
+                        self._visits[-1][digest] = timing["latency_ms"]
             case "failed":
-                failed[unit["graph"]] = unit["reason"]
+                self._failed[unit["graph"]] = unit["reason"]
             case "sibling":
-                sibling = unit["known"]
-    noise = [t.noise for ts in timings.values() for t in ts if t.noise is not None]
-    lows = [[t.latency_ms for t in ts] for ts in timings.values() if len(ts) > 1]
-    latency_ms = _evened(visits)
-    at_best = {d: latency_ms[d] for d in sentinels}
-    return Profile(
-        DeviceInfo.from_json(header["device"]),
-        header["settings"],
-        {d: _undisturbed(lowering, taken_ms, at_best) for d, (lowering, taken_ms) in lowerings.items()},
-        timings={d: _typical(ts, latency_ms[d]) for d, ts in timings.items()},
-        noise_floor=median(noise) if noise else None,
-        failed=failed,
-        sentinels={d: _typical(ts, latency_ms[d]) for d, ts in sentinels.items()},
-        drift=median(max(ms) / min(ms) - 1 for ms in lows) if lows else None,
-        graphs=graphs,
-        sibling=sibling,
-    )
+                self._sibling = unit["known"]
+
+    def profile(self, header: Mapping[str, Any]) -> Profile:
+        """All of them together; units taken later do not change it."""
+        timings, sentinels = self._timings, self._sentinels
+        noise = [t.noise for ts in timings.values() for t in ts if t.noise is not None]
+        lows = [[t.latency_ms for t in ts] for ts in timings.values() if len(ts) > 1]
+        latency_ms = _evened(self._visits)
+        at_best = {d: latency_ms[d] for d in sentinels}
+        return Profile(
+            DeviceInfo.from_json(header["device"]),
+            header["settings"],
+            {d: _undisturbed(lowering, taken_ms, at_best) for d, (lowering, taken_ms) in self._lowerings.items()},
+            timings={d: _typical(ts, latency_ms[d]) for d, ts in timings.items()},
+            noise_floor=median(noise) if noise else None,
+            failed=dict(self._failed),
+            sentinels={d: _typical(ts, latency_ms[d]) for d, ts in sentinels.items()},
+            drift=median(max(ms) / min(ms) - 1 for ms in lows) if lows else None,
+            graphs=dict(self._graphs),
+            sibling=self._sibling,
+        )
 
 
 def _evened(visits: list[dict[str, float]]) -> dict[str, float]:

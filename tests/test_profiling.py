@@ -104,6 +104,23 @@ class TestProfile:
         assert found.slowness == pytest.approx(2)
         assert [k.seconds for k in found.kernels] == [pytest.approx((k.seconds or 0) / 2) for k in lowering.kernels]
 
+    def test_what_the_file_has_is_known_before_it_is_closed(
+        self, finished: tuple[Path, Profile], tmp_path: Path
+    ) -> None:
+        path, found = finished
+        copy, timed = tmp_path / "p", next(iter(found.timings))
+        copy.write_bytes(path.read_bytes())
+        with ProfileWriter(copy, found.info, found.settings) as writer:
+            before = writer.profile
+            writer.timings({timed: replace(found.timings[timed], p50_ms=1.0)}, found.sentinels)
+            writer.failed("another", "made up")
+            after = writer.profile
+        kept = load(copy)
+        assert set(after.failed) - set(before.failed) == {"another"}, "what comes later changes no profile"
+        assert before.timings == found.timings != after.timings
+        for name in ("lowerings", "timings", "sentinels", "failed", "noise_floor", "drift"):
+            assert getattr(after, name) == getattr(kept, name)
+
     def test_keeps_the_networks_without_their_weights(self, finished: tuple[Path, Profile]) -> None:
         _, found = finished
         assert set(found.graphs) == set(found.lowerings)
