@@ -101,8 +101,9 @@ def test_a_cover_that_was_not_profiled_needs_no_device(predictor: LatencyPredict
     other = hwnas.spaces.open("mobile", (1, 16, 16), 10)
     genotypes = other.sample(np.random.default_rng(0), 50)
     learned, exact = (compile_costs(other, predictor, asked).costs(genotypes) for asked in (None, device))
-    assert (learned.latency_ms > 0).all()
-    assert np.median(np.abs(learned.memory_bytes / exact.memory_bytes - 1)) < 0.05
+    for name in ("latency_ms", "p50_ms", "memory_bytes"):
+        apart = np.abs(getattr(learned, name) / getattr(exact, name) - 1)
+        assert np.quantile(apart, 0.9) < 0.05, name
 
 
 def test_inserted_kernels_belong_to_who_reads_them() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import hwnas.spaces
 from devices import ExecutedKernel, Graph, Lowering, Node, TensorType
 from devices.profile import ProfileWriter
 from devices.remote import WorkerDevice
+from hwnas.space import SearchSpace
 from predictors import peak_memory
 from predictors.lowering import LearnedLowering
 
@@ -28,8 +30,12 @@ def device() -> Iterator[WorkerDevice]:
 def learned(device: WorkerDevice, tmp_path_factory: pytest.TempPathFactory) -> LearnedLowering:
     """From 16 networks of a space at one size."""
     space = hwnas.spaces.open("mobile", (1, 28, 28), 10)
-    with ProfileWriter(tmp_path_factory.mktemp("lowering") / "p", device.info, {}) as writer:
-        for genotype in space.sample(np.random.default_rng(0), 16):
+    return learnt(device, space, 16, tmp_path_factory.mktemp("lowering") / "p")
+
+
+def learnt(device: WorkerDevice, space: SearchSpace, networks: int, path: Path) -> LearnedLowering:
+    with ProfileWriter(path, device.info, {}) as writer:
+        for genotype in space.sample(np.random.default_rng(0), networks):
             graph = space.graph(genotype)
             kernels = device.kernels(graph)
             writer.lowering(graph, Lowering(kernels, peak_memory(kernels)), {})
@@ -96,6 +102,20 @@ def test_an_operator_that_was_never_seen_is_a_kernel_of_its_own(learned: Learned
         ("Einsum", ("first",), (-1, -1)),
         ("Celu", ("second",), (0,)),
     ]
+
+
+def test_an_activation_is_fused_where_others_were_seen_to_be(device: WorkerDevice, tmp_path: Path) -> None:
+    """Relu is known behind the convolutions of the gates only, whose operands lie in blocks, not behind that of an image."""
+    seen, other = (
+        hwnas.spaces.open("mobile", (1, 16, 16), 10, activations=[name], kernels=[3], squeeze_excite=[True])
+        for name in ("hardswish", "relu")
+    )
+    learned = learnt(device, seen, 8, tmp_path / "p")
+    for genotype in other.sample(np.random.default_rng(1), 3):
+        graph = other.graph(genotype)
+        ours, theirs = learned.kernels(graph), device.kernels(graph)
+        assert described(ours) == described(theirs)
+        assert Counter(k.kernel.attributes for k in ours) == Counter(k.kernel.attributes for k in theirs)
 
 
 def test_kernels_without_times_are_those_with_times(device: WorkerDevice, others: list[Graph]) -> None:

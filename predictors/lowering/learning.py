@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from devices import Kernel
@@ -93,23 +94,46 @@ def learn_rules(
                     used[pattern].append((part.view, truth.match, 1))
                     break
             free.difference_update(n for n in truth.match.nodes if part.view.nodes[n].op not in doubled)
+    kin: dict[Pattern, list[tuple[View, Unit]]] = defaultdict(list)
+    for pattern, examples in units.items():
+        kin[_but_root(pattern)] += examples
     return {
-        op: [_learn_rule(pattern, units[pattern], used[pattern], padded) for pattern in patterns]
+        op: [
+            _learn_rule(pattern, units[pattern], kin[_but_root(pattern)], used[pattern], padded) for pattern in patterns
+        ]
         for op, patterns in by_root.items()
     }
+
+
+def _but_root(pattern: Pattern) -> Pattern:
+    """Without the name of the operator at the end, if that only changes what the others make: activations that are fused are so
+    in the same way."""
+    domain, _, operands, seen = pattern[0]
+    return ((domain, "", operands, seen), *pattern[1:]) if operands == (("n", 1, 0),) else pattern
 
 
 def _learn_rule(
     pattern: Pattern,
     found: Sequence[tuple[View, Unit]],
+    kin: Sequence[tuple[View, Unit]],
     used: Sequence[tuple[View, Match, int]],
     padded: Mapping[str, Recipe],
 ) -> Rule:
-    alike: dict[tuple[Any, ...], list[tuple[View, Unit]]] = defaultdict(list)
-    for view, unit in found:
-        kernels = tuple((k.kernel.kind, k.layout, _flat(k.kernel)) for k in unit.kernels)
-        alike[kernels, unit.sources, unit.layouts].append((view, unit))
+    """``kin``: units of this pattern and of those that end in another operator. How they are executed where this pattern was
+    never seen is how it is there, but for what its own kernels are told."""
+    alike = _alike(found)
     variants = sorted(alike, key=lambda key: -len(alike[key]))
+    learnt = [_learn_variant(alike[key], padded) for key in variants]
+    own = len(learnt)
+    for key, examples in _alike(kin).items():
+        if key not in alike:
+            adopted = _told_alike(_learn_variant(examples, padded), learnt)
+            if adopted is not None:
+                alike[key] = examples
+                variants.append(key)
+                learnt.append(adopted)
+    if len(learnt) > own:  # what tells them apart is seen where all occur
+        alike |= {key: examples for key, examples in _alike(kin).items() if key in alike}
     number = {key: i for i, key in enumerate(variants)}
     choices = [(view, unit.match, number[key]) for key, of in alike.items() for view, unit in of]
     return Rule(
@@ -117,8 +141,34 @@ def _learn_rule(
         frozenset(len(view.type(unit.match.results[0]).shape) for view, unit in found),
         _learn_choice(used),
         _learn_choice(choices, by_rank=False),
-        tuple(_learn_variant(alike[key], padded) for key in variants),
+        tuple(learnt),
     )
+
+
+def _alike(found: Sequence[tuple[View, Unit]]) -> dict[tuple[Any, ...], list[tuple[View, Unit]]]:
+    """Units by what sets variants apart."""
+    alike: dict[tuple[Any, ...], list[tuple[View, Unit]]] = defaultdict(list)
+    for view, unit in found:
+        kernels = tuple((k.kernel.kind, k.layout, _flat(k.kernel)) for k in unit.kernels)
+        alike[kernels, unit.sources, unit.layouts].append((view, unit))
+    return alike
+
+
+def _told_alike(variant: Variant, own: Sequence[Variant]) -> Variant | None:
+    """``variant``, of another operator, with the fixed attributes that kernels of those kinds have in ``own``; None if those
+    have no such kernels."""
+    kinds = [kernel.kind for kernel in variant.kernels]
+    like = next((v for v in own if [kernel.kind for kernel in v.kernels] == kinds), None)
+    if like is None:
+        return None
+    kernels = []
+    for kernel, model in zip(variant.kernels, like.kernels, strict=True):
+        learnt = dict(kernel.attributes)
+        told = [
+            (name, recipe if recipe[0] == "value" else learnt.get(name, recipe)) for name, recipe in model.attributes
+        ]
+        kernels.append(replace(kernel, attributes=tuple(told)))
+    return replace(variant, kernels=tuple(kernels))
 
 
 def _flat(kernel: Kernel) -> tuple[tuple[bool, ...], ...]:
