@@ -31,12 +31,19 @@ KERNEL_FEATURES = (
     "log_depth",
     "log_batch",
     "log_run",
+    "log_gathered",
+    "log_channels",
     "log_padding",
+    "edge",
     "columns",
+    "columns_mod_12",
     "columns_mod_16",
     "vectors_mod_4",
+    "channels_mod_16",
+    "source_channels_mod_16",
     "depth_mod_16",
     "rows_mod_6",
+    "rows_mod_16",
     "run_mod_6",
     "run_mod_16",
     "window_height",
@@ -54,9 +61,14 @@ KERNEL_FEATURES = (
     "weight_item_bytes",
     "signed",
 )
-TERMS = ("call", "macs", "blocked_macs", "padded_macs", "read_bytes", "write_bytes", "weight_bytes", "runs")
-"""What a law of cost is a sum of. ``blocked_macs`` counts columns in whole vectors, ``padded_macs`` those on padding as well."""
-_NUMBERS = 23  # that _row gives
+TERMS = (
+    "call", "macs", "blocked_macs", "padded_macs", "edge_macs", "read_bytes", "write_bytes", "weight_bytes", "runs", "gathered",
+    "swept",
+)  # fmt: skip
+"""What a law of cost is a sum of. ``blocked_macs`` counts columns in whole vectors, ``padded_macs`` those on padding as well,
+``edge_macs`` those at the edges; ``gathered`` are elements that are copied so that a convolution becomes a matrix product,
+``swept`` weights that are read at every step of a recurrence."""
+_NUMBERS = 25  # that _row gives
 
 
 CONTEXT_FEATURES = (
@@ -67,6 +79,7 @@ CONTEXT_FEATURES = (
     "writes_output",
     "reads_input",
 )
+_GATHER = [SORTS.index(sort) for sort in ("convolution", "product")]
 _RECENT = 3  # kernels
 _LEAST_BYTES = 64
 _FOOTPRINTS = 2.0**16, 2.0**27  # what smaller and larger ones are taken for
@@ -78,7 +91,8 @@ class KernelTable:
 
     Attributes:
         sort: ``(n,)`` position in :data:`predictors.operators.SORTS`.
-        family: ``(n,)`` name of the group of kernels that share one law of cost: the kind, and where laws differ the variant.
+        family: ``(n,)`` name of the group of kernels that share one law of cost: the kind, where laws differ the variant, and
+            whether single bytes are worked on.
         macs: ``(n,)`` multiply-accumulates without those on padding; for other kernels, elements worked on.
         moved_bytes: ``(n,)`` bytes read and written, weights included.
         terms: ``(n, T)`` the columns of :data:`TERMS`.
@@ -99,25 +113,37 @@ def kernel_table(kernels: Sequence[Kernel]) -> KernelTable:
     family = np.array([r[0] for r in rows], np.str_)
     sort = np.array([SORTS.index(r[1]) for r in rows], np.int64)
     numbers = np.array([r[2] for r in rows], dtype=np.float64).reshape(-1, _NUMBERS)
-    macs, read, write, weight, lines, columns, depth, batch, run, *rest = numbers.T
+    macs, edge, swept, read, write, weight, lines, columns, depth, batch, run, *rest = numbers.T
     moved = read + write + weight
     vectors = np.ceil(columns / LANES) * LANES / np.maximum(columns, 1)
     padded = np.maximum(lines * columns * depth * batch, macs)
+    gathered = lines * depth * batch * np.isin(sort, _GATHER)
+    height, width, _, _, group = rest[:5]
+    groups = np.where(sort == SORTS.index("convolution"), group, 1)
     terms = np.stack(
-        [np.ones(len(rows)), macs, macs * vectors, padded * vectors, read, write, weight, lines * batch], axis=1
+        [
+            *(np.ones(len(rows)), macs, macs * vectors, padded * vectors, edge * vectors),
+            *(read, write, weight, lines * batch, gathered, swept),
+        ],
+        axis=1,
     )
     logs = [np.log(np.maximum(v, 1)) for v in (macs, read, write, weight)]
     matrix = np.stack(
         [
             *logs,
             logs[0] - np.log(np.maximum(moved, 1)),
-            *(np.log(np.maximum(v, 1)) for v in (lines, columns, depth, batch, run)),
+            *(np.log(np.maximum(v, 1)) for v in (lines, columns, depth, batch, run, gathered, columns * groups)),
             np.log(np.maximum(padded, 1)) - logs[0],
+            edge / np.maximum(padded, 1),
             np.minimum(columns, 512),
+            columns % 12,
             columns % LANES,
             np.ceil(columns / LANES) % 4,
+            columns * groups % LANES,
+            depth * groups / np.maximum(height * width, 1) % LANES,
             depth % LANES,
             lines % 6,
+            lines % LANES,
             run % 6,
             run % LANES,
             *rest,
@@ -166,11 +192,14 @@ def _row(kernel: Kernel) -> tuple[str, str, list[float]]:
     read, stored = sum(t.nbytes for t in data), kernel.weight_bytes
     if "Gather" in kernel.kind:  # reads only the rows it takes
         read, stored = min(read, target.nbytes + 8 * target.size), min(stored, target.nbytes)
+    names = kernel.kind, w.variant, "bytes" if _item_bytes(source) == 1 else ""
     return (
-        f"{kernel.kind}/{w.variant}" if w.variant else kernel.kind,
+        "/".join(name for name in names if name),
         sort,
         [
             w.macs,
+            w.edge_macs,
+            w.swept,
             read,
             sum(t.nbytes for t in kernel.outputs),
             stored,

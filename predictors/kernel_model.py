@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from devices import Kernel, Lowering
 from devices.kernels import kernel_from_json
-from predictors.features import TERMS, KernelTable, context, kernel_table
+from predictors.errors import NotFitted
+from predictors.features import CONTEXT_FEATURES, KERNEL_FEATURES, TERMS, KernelTable, context, kernel_table
 from predictors.operators import SORTS
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ Ints = NDArray[np.int64]
 
 BOUNDS = ("overhead", "compute", "bytes")
 _BOUND_BY = [[TERMS.index(t) for t in terms] for terms in (
-    ("call", "runs"), ("macs", "blocked_macs", "padded_macs"), ("read_bytes", "write_bytes", "weight_bytes")
+    ("call", "runs"),
+    ("macs", "blocked_macs", "padded_macs", "edge_macs"),
+    ("read_bytes", "write_bytes", "weight_bytes", "gathered", "swept"),
 )]  # fmt: skip
 _TREES = {"max_depth": 7, "eta": 0.06, "subsample": 0.8, "colsample_bytree": 0.8, "min_child_weight": 3, "lambda": 2.0}
 _ROUNDS = 300
@@ -43,6 +46,7 @@ _FEWEST = 5  # distinct kernels that a family needs for a law of its own
 _OCTAVES = 7  # that footprints have to span for context to be learnt
 _PASSES = 6
 _GROSS = 0.3  # error of a logarithm from which on it counts less
+_COLUMNS = [*TERMS, *KERNEL_FEATURES, *CONTEXT_FEATURES]
 SHORTEST = 1e-7  # seconds; a runtime whose clock is coarse may report zero
 
 
@@ -175,6 +179,7 @@ class KernelModel:
     def to_json(self) -> dict[str, Any]:
         """As a JSON object; :meth:`from_json` is the inverse."""
         return {
+            "columns": _COLUMNS,
             "laws": {f: law.tolist() for f, law in self.laws.items()},
             "families": list(self.families),
             "booster": json.loads(self.booster.save_raw("json")),
@@ -185,7 +190,16 @@ class KernelModel:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Inverse of :meth:`to_json`."""
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            NotFitted: another version learnt it, from other features.
+        """
+        if value.get("columns") != _COLUMNS:
+            raise NotFitted(
+                "What is known of kernels was learnt by another version of hwnas, from other features.",
+                hint="Make the profile that rests on a sibling anew, with --from and the sibling's profile.",
+            )
         return cls(
             {f: np.array(law) for f, law in value["laws"].items()},
             tuple(value["families"]),

@@ -23,9 +23,12 @@ class Work:
 
     Attributes:
         macs: multiply-accumulates without those on padding; for other kernels, elements worked on.
+        edge_macs: those of output positions whose window reaches beyond the left or right edge, the whole width of the window:
+            such positions are worked on one by one, others several at once.
+        swept: elements of weights that are read again at every step.
         rows, columns, depth, batch: the matrix product that it amounts to: ``batch`` times (rows, depth) by (depth, columns).
             For kernels that go over rows of a tensor: how many rows, and how long they are.
-        run: elements that lie next to each other and are treated alike.
+        run: elements that lie next to each other and are treated alike; of a convolution, output positions.
         variant: of a family whose laws differ by it.
         window: height and width of a sliding window.
         stride, dilation: products over the axes.
@@ -35,6 +38,8 @@ class Work:
 
     macs: float
     rows: float
+    edge_macs: float = 0.0
+    swept: float = 0.0
     columns: float = 1.0
     depth: float = 1.0
     batch: float = 1.0
@@ -93,7 +98,10 @@ def _convolution(k: _Seen) -> Work | None:
     c_in = weight[0] if transposed else weight[1] * group
     c_out = weight[1] * group if transposed else weight[0]
     fixed, moving = (of_source, of_target) if transposed else (of_target, of_source)
-    taps = _taps(k.attributes, weight[2:], moving, fixed)
+    taps, inside = _taps(k.attributes, weight[2:], moving, fixed)
+    per_tap = k.target[0] * c_in * c_out / group
+    at_edge = math.prod(taps[:-1]) * (fixed[-1] - inside) * weight[-1]
+    flat = math.prod(weight[2:]) == 1 and math.prod(k.attributes.get("strides", (1,))) == 1
     if group > 1 and group >= min(c_in, c_out):
         variant = "depthwise"
     elif group > 1:
@@ -103,12 +111,13 @@ def _convolution(k: _Seen) -> Work | None:
     else:
         variant = "pointwise" if math.prod(weight[2:]) == 1 else "dense"
     return Work(
-        k.target[0] * c_in * c_out / group * taps,
+        per_tap * math.prod(taps),
         rows=math.prod(fixed),
+        edge_macs=0.0 if transposed else per_tap * at_edge,
         columns=c_out / group,
         depth=c_in / group * math.prod(weight[2:]),
         batch=k.target[0] * group,
-        run=fixed[-1],
+        run=math.prod(fixed) if flat else inside,
         variant=variant,
         window=(weight[2], weight[-1]) if len(weight) > 3 else (1, weight[2]),
         stride=math.prod(k.attributes.get("strides", (1,))),
@@ -117,19 +126,23 @@ def _convolution(k: _Seen) -> Work | None:
     )
 
 
-def _taps(attributes: Mapping[str, Any], kernel: Sequence[int], source: Sequence[int], target: Sequence[int]) -> float:
-    """How many (output position, kernel tap) pairs fall on real elements, not on padding; product over the axes."""
+def _taps(
+    attributes: Mapping[str, Any], kernel: Sequence[int], source: Sequence[int], target: Sequence[int]
+) -> tuple[list[float], int]:
+    """How many (output position, kernel tap) pairs fall on real elements, not on padding, along each axis; and how many output
+    positions along the last one have none on padding."""
     axes = len(kernel)
     strides = attributes.get("strides") or (1,) * axes
     dilations = attributes.get("dilations") or (1,) * axes
     pads = attributes.get("pads") or tuple(k // 2 for k in kernel) * 2
-    total = 1.0
+    taps, inside = [], 0
     for k, s, d, p, size, out in zip(kernel, strides, dilations, pads[:axes], source, target, strict=False):
         offset = np.arange(k) * d - p
         first = np.maximum(0, -(offset // s))
         last = np.minimum(out - 1, (size - 1 - offset) // s)
-        total *= float(np.maximum(0, last - first + 1).sum())
-    return total
+        taps.append(float(np.maximum(0, last - first + 1).sum()))
+        inside = max(0, int(last.min() - first.max()) + 1)
+    return taps, inside
 
 
 def _product(k: _Seen) -> Work | None:
@@ -164,7 +177,17 @@ def _recurrent(k: _Seen) -> Work | None:
     steps, batch = k.source[:2]
     hidden = int(k.attributes.get("hidden_size", 1))
     macs = float(steps * batch * sum(math.prod(m) for m in matrices))
-    return Work(macs, rows=steps, columns=hidden, depth=k.source[2], batch=batch, run=hidden, group=len(matrices[0]))
+    swept = float(steps * math.prod(matrices[-1]))
+    return Work(
+        macs,
+        rows=steps,
+        swept=swept,
+        columns=hidden,
+        depth=k.source[2],
+        batch=batch,
+        run=hidden,
+        group=len(matrices[0]),
+    )
 
 
 def _attention(k: _Seen) -> Work | None:

@@ -25,6 +25,7 @@ from predictors.calibration import Calibration, difficulty
 from predictors.errors import NotFitted
 from predictors.features import KERNEL_FEATURES, kernel_table
 from predictors.kernel_model import KernelModel
+from predictors.operators import work
 
 INFO = DeviceInfo("made-up:threads=1", {"cpu": "made up"}, {"made-up": "1"}, {"threads": 1})
 PROFILER, CALL, RUN = 1.8e-6, 0.4e-6, 9e-6  # seconds that the made-up profiler, runtime and run add
@@ -156,6 +157,31 @@ def test_macs_leave_padding_out(kernel: int, stride: int, size: int) -> None:
         assert table.macs[0] == channels * real**2
 
 
+@pytest.mark.parametrize(("kernel", "stride", "size"), list(itertools.product((1, 3, 5, 7), (1, 2), (1, 3, 8, 20))))
+def test_positions_at_the_edge_are_told_from_those_inside(kernel: int, stride: int, size: int) -> None:
+    pad, out = kernel // 2, -(-size // stride)
+    starts = [o * stride - pad for o in range(out)]
+    inside = sum(s >= 0 and s + kernel <= size for s in starts)
+    down = sum(0 <= s + k < size for s in starts for k in range(kernel))
+    _, found = work(conv(8, 4, size, kernel=kernel, stride=stride))
+    assert found.edge_macs == 8 * 4 * down * (out - inside) * kernel
+    assert found.run == (size**2 if kernel == stride == 1 else inside)
+
+
+def test_a_recurrence_reads_its_weights_at_every_step() -> None:
+    shapes = f32(6, 2, 5), f32(1, 16, 5), f32(1, 16, 4)
+    operands = tuple(Operand(shape, i > 0) for i, shape in enumerate(shapes))
+    lstm = Kernel("LSTM", operands, (f32(6, 1, 2, 4),), (("hidden_size", 4),))
+    _, found = work(lstm)
+    assert (found.macs, found.swept) == (6 * 2 * 16 * (5 + 4), 6 * 16 * 4)
+
+
+def test_a_model_of_other_features_is_refused(predictor: LatencyPredictor) -> None:
+    value = predictor.kernel_model_.to_json()
+    with pytest.raises(NotFitted, match="another version"):
+        KernelModel.from_json(value | {"columns": value["columns"][1:]})
+
+
 def test_families_tell_the_variants_of_convolutions_apart() -> None:
     kernels = [
         conv(8, 8, 9), conv(8, 8, 9, kernel=1), conv(8, 8, 9, group=8), conv(8, 8, 9, group=2), conv(8, 8, 1, kernel=1),
@@ -165,6 +191,11 @@ def test_families_tell_the_variants_of_convolutions_apart() -> None:
     assert table.family.tolist() == [f"{NCHWC}/{v}" for v in variants]
     assert table.matrix.shape == (5, len(KERNEL_FEATURES))
     assert np.isfinite(table.matrix).all()
+    pools = [
+        Kernel("MaxPool", (Operand(TensorType(dtype, (1, 8, 4, 4))),), (TensorType(dtype, (1, 8, 2, 2)),))
+        for dtype in ("float32", "uint8")
+    ]
+    assert kernel_table(pools).family.tolist() == ["MaxPool", "MaxPool/bytes"]
 
 
 def test_a_sum_is_not_taken_for_the_weight() -> None:
