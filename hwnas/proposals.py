@@ -6,17 +6,17 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, final
 
 from profilers import Proposal, sampling
 
 if TYPE_CHECKING:
-    from devices import Graph, Profile
+    from devices import Graph, Node, Profile
 
 BATCH = 48
 TIMED = 12
-CANDIDATES = 72
+CANDIDATES = 120
 """Networks of a batch of which the kernels are measured, those of them that are timed whole as well, and random ones that the
 batch is chosen from."""
 LONGEST_S, FIRST_S = 0.02, 0.002
@@ -26,18 +26,25 @@ LONGEST_S, FIRST_S = 0.02, 0.002
 FEW, LOOKED_AT = 10, 60
 """Networks to know a device's sibling by, and random ones that they are taken from."""
 
+Cell = tuple[str, tuple[int, ...], int, int]
+"""Nodes that are taken to be alike: operator, what decides how it is executed, and output elements and multiply-accumulates to a
+factor of four."""
+Shares = dict[Cell, float]
+"""Nominal seconds of a network's nodes by cell."""
+
 
 @final
 class Proposer:
-    """Random networks in batches, each chosen for the work that was seen least. Those timed whole in one batch are visited again
-    in the next, at another time in other company.
+    """Random networks in batches, each chosen for the work whose time is known least. Those timed whole in one batch are visited
+    again in the next, at another time in other company.
 
     Args:
         seed: of the networks.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._seed = seed
+        self._network = lru_cache(3 * CANDIDATES)(partial(sampling.network, seed))
+        self._shares: dict[str, Shares] = {}
 
     def __call__(self, profile: Profile) -> Proposal:
         """The next batch: what it is depends on what the profile has. The first is of short networks that are all
@@ -45,7 +52,9 @@ class Proposer:
         if any(g.digest() not in profile.timings and g.digest() not in profile.failed for g in self._first):
             return Proposal(timed=self._first)
         batch = math.ceil((len(profile.lowerings) + len(profile.failed)) / BATCH)
-        graphs = least_seen(self._candidates(batch), profile.graphs.values())
+        new = profile.graphs.keys() - self._shares.keys()
+        self._shares |= {digest: shares(profile.graphs[digest]) for digest in new}
+        graphs = least_known(self._candidates(batch), (self._shares[d] for d in profile.graphs))
         return Proposal(
             tuple(g for g in graphs if not sampling.is_soup(g)),
             (*self._timed(batch), *self._timed(batch - 1)),
@@ -65,29 +74,63 @@ class Proposer:
         return list(itertools.islice(fitting, TIMED))
 
     def _candidates(self, batch: int) -> Iterator[Graph]:
-        return (sampling.network(self._seed, i) for i in range(batch * CANDIDATES, (batch + 1) * CANDIDATES))
+        return (self._network(i) for i in range(batch * CANDIDATES, (batch + 1) * CANDIDATES))
 
 
-def least_seen(candidates: Iterable[Graph], measured: Iterable[Graph]) -> list[Graph]:
-    """Those :data:`BATCH` whose time goes to work that few nodes measured so far do: operators and sizes seldom seen."""
-    seen = Counter(cell for graph in measured for cell, _ in _cells(graph))
+def least_known(candidates: Iterable[Graph], measured: Iterable[Shares]) -> list[Graph]:
+    """Up to :data:`BATCH` candidates, one after the other the one whose time is known least.
 
-    def novelty(graph: Graph) -> float:
-        cells = list(_cells(graph))
-        return sum(s / math.sqrt(1 + seen[cell]) for cell, s in cells) / sum(s for _, s in cells)
+    How far the time of a cell is unknown goes with one over the root of how many networks have it, of those measured and those
+    chosen before; what is unknown of a network's cells adds up.
+    """
+    seen = Counter(cell for of in measured for cell in of)
+    left = [(graph, shares(graph)) for graph in candidates]
 
-    return sorted(candidates, key=novelty, reverse=True)[:BATCH]
+    def doubt(of: Shares) -> float:
+        return sum(s / math.sqrt(1 + seen[cell]) for cell, s in of.items()) / sum(of.values())
+
+    chosen: list[Graph] = []
+    while left and len(chosen) < BATCH:
+        graph, of = left.pop(max(range(len(left)), key=lambda i: doubt(left[i][1])))
+        chosen.append(graph)
+        seen.update(of.keys())
+    return chosen
 
 
-def _cells(graph: Graph) -> Iterator[tuple[tuple[str, int, int], float]]:
-    """Each node's operator and size, to a factor of four, and its nominal seconds."""
+def shares(graph: Graph) -> Shares:
+    """Nominal seconds of a network by cell."""
+    found: Shares = {}
+    rounded = {o for node in graph.nodes if node.op == "DequantizeLinear" for o in node.outputs}
     for node in graph.nodes:
-        size = math.prod(graph.tensors[node.outputs[0]].shape)
-        work = sampling.macs(graph, node)
-        yield (
-            (node.op, int(math.log2(1 + size)) // 2, int(math.log2(1 + work)) // 2),
-            sampling.nominal_seconds_of(graph, node),
-        )
+        shape = graph.tensors[node.outputs[0]].shape
+        size, work = math.prod(shape), sampling.macs(graph, node)
+        how = int(node.inputs[0] in rounded) if node.inputs else 0, len(shape), *_manner(graph, node)
+        cell = node.op, how, int(math.log2(1 + size)) // 2, int(math.log2(1 + work)) // 2
+        found[cell] = found.get(cell, 0.0) + sampling.nominal_seconds_of(graph, node)
+    return found
+
+
+def _manner(graph: Graph, node: Node) -> tuple[int, ...]:
+    """What decides about an operator besides the sizes: groups, windows and strides; several sequences or one; a single row."""
+    shapes = [graph.tensors[i].shape for i in node.inputs if i]
+    out = graph.tensors[node.outputs[0]].shape
+    match node.op:
+        case "Conv" | "ConvTranspose":
+            weight, group = shapes[1], int(str(node.attributes.get("group", 1)))
+            depthwise = group > 1 and group >= min(shapes[0][1], out[1])
+            on_padding = any(k > 2 * s for k, s in zip(weight[2:], shapes[0][2:], strict=True))
+            return min(group, 2) + depthwise, int(math.log2(max(weight[2:]))), on_padding, _strides(node)
+        case "MaxPool" | "AveragePool":
+            return int(math.log2(shapes[0][-1])), _strides(node)
+        case "LSTM" | "GRU" | "RNN" | "DynamicQuantizeLSTM":
+            return (int(math.log2(shapes[0][1])),)
+        case "Gemm" | "MatMul":
+            return (min(math.prod(out[:-1]), 2), len(shapes[1]))
+    return ()
+
+
+def _strides(node: Node) -> int:
+    return int(node.attributes.get("strides", (1, 1)) not in ((1,), (1, 1), (1, 1, 1)))
 
 
 def few(seed: int = 0) -> list[Graph]:

@@ -12,7 +12,8 @@ import pytest
 
 import devices
 from devices import DeviceInfo, Graph, Lowering, Memory, Profile, Timing
-from hwnas.proposals import BATCH, FEW, TIMED, Proposer, few, least_seen
+from devices.kernels import Attribute
+from hwnas.proposals import BATCH, FEW, TIMED, Proposer, few, least_known, shares
 from profilers import sampling
 from profilers.sampling import convolutional, layers, pieces, quantized, recurrent, tokens
 from profilers.sampling.builder import Builder
@@ -66,7 +67,48 @@ def test_proposals_go_on_from_what_the_profile_has_and_prefer_what_it_lacks(draw
     assert [g.digest() for g in propose(some).graphs] == [g.digest() for g in second.graphs]
     seen = drawn[0]
     unseen = next(g for g in drawn if not {n.op for n in g.nodes} <= {n.op for n in seen.nodes})
-    assert least_seen([seen, unseen], [seen] * 9)[0] is unseen
+    assert least_known([seen, unseen], [shares(seen)] * 9)[0] is unseen
+    assert least_known([seen, seen, unseen], []).index(unseen) <= 1, "what was chosen counts as seen"
+
+
+def test_work_of_the_same_size_that_runs_in_another_way_is_new() -> None:
+    def convolution(group: int, *kernel: int) -> Graph:
+        b = Builder(np.random.default_rng(0))
+        pads = tuple(k // 2 for k in kernel) * 2
+        weight = b.weight(32, 32 // group, *kernel)
+        attributes: dict[str, Attribute] = {"kernel_shape": kernel, "pads": pads, "group": group}
+        b.op("Conv", b.input(1, 32, 2, 2), weight, attributes=attributes)
+        return b.graph("convolution")
+
+    dense, grouped, padded = convolution(1, 1, 1), convolution(2, 1, 1), convolution(1, 5, 5)
+    (known,) = shares(dense)
+    assert {known} == set(shares(convolution(1, 1, 1)))
+    for other in (grouped, padded, quantized.quantized(dense, quantized.Scheme("uint8", "int8", True, True, True))):
+        assert known not in shares(other)
+
+
+def test_what_models_have_and_random_networks_seldom_show_is_drawn() -> None:
+    found: Counter[str] = Counter()
+    for graph in (g for g in itertools.islice(sampling.networks(seed=0), 250) if g.name.startswith("layers")):
+        makers = {o: node for node in graph.nodes for o in node.outputs}
+        for node in graph.nodes:
+            shapes = [graph.tensors[i].shape for i in node.inputs if i]
+            made = [makers[i].op for i in node.inputs if i in makers]
+            if node.op == "Conv":
+                (_, channels, *spatial), (_, depth, *window) = shapes[:2]
+                group = channels // depth
+                found["grouped, pointwise"] += 1 < group < channels and max(window) == 1
+                found["depthwise, on padding"] += group == channels > 1 and max(window) > 2 * max(spatial)
+                found["long windows over one axis"] += len(window) == 1 and window[0] > 12
+            found["sums of two convolutions"] += node.op == "Add" and made == ["Conv", "Conv"]
+            found["several sequences"] += node.op in ("LSTM", "GRU") and shapes[0][1] > 1
+            found["single rows"] += node.op == "Gemm" and shapes[0][0] == 1
+            found[node.op] += 1
+    wanted = (
+        "grouped, pointwise", "depthwise, on padding", "long windows over one axis", "sums of two convolutions",
+        "several sequences", "single rows", "AveragePool", "Resize",
+    )  # fmt: skip
+    assert all(found[name] >= 3 for name in wanted), found
 
 
 def test_few_networks_tell_siblings_apart_by_every_recipe() -> None:

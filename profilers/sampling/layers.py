@@ -1,6 +1,7 @@
 """Many layers with weights side by side in one model: what most of the time of most networks goes to, in all sizes.
 
-A convolution or a product that takes long does so wherever it stands, so that this is the quickest way to see many.
+A convolution or a product that takes long does so wherever it stands, so that this is the quickest way to see many. Some have
+behind them what runs in a convolution's own layout only there: sums of two, pools, more positions.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from profilers.sampling.builder import Builder
 LAYERS = 20
 MACS = 2e4, 1e8
 _SIDE, _LENGTH = 256, 16_000
+_WINDOWS = {2: (2, 3, 4, 5, 7, 9, 11), 1: (2, 3, 4, 5, 7, 9, 11, 15, 17, 31)}
+_USUAL_WINDOWS = {2: (0.2, 6, 0.2, 2, 1, 0.4, 0.3), 1: (0.3, 4, 0.3, 2, 1, 1, 0.7, 0.7, 0.7, 0.5)}
+_GROWN = 300_000  # elements that are still made more
 _ACTIVATIONS = ("", "Relu", "Clip", "SiLU", "HardSwish", "Sigmoid", "LeakyRelu", "GELU", "Tanh")
 _USUAL = (4, 5, 1.5, 1, 0.5, 0.3, 0.5, 0.7, 0.3)
 
@@ -23,22 +27,26 @@ def network(b: Builder, batch: int) -> None:
     convolutions = b.pick([0.0, 0.6, 1.0], [0.3, 0.2, 0.5])
     for _ in range(LAYERS):
         macs = math.exp(b.rng.uniform(math.log(MACS[0]), math.log(MACS[1])))
-        if b.chance(convolutions):
+        if b.chance(0.04):
+            _recurrence(b, batch, macs)
+        elif b.chance(convolutions):
             _convolution(b, batch, macs, activation)
         else:
             _product(b, batch, macs, activation)
 
 
 def _convolution(b: Builder, batch: int, macs: float, activation: str) -> None:
-    axes = b.pick([2, 1], [0.88, 0.12])
-    sort = b.pick(["dense", "pointwise", "depthwise", "grouped"], [0.42, 0.32, 0.2, 0.06])
-    k = 1 if sort == "pointwise" else b.pick([2, 3, 4, 5, 7, 9, 11], [0.2, 6, 0.2, 2, 1, 0.4, 0.3])
+    axes = b.pick([2, 1], [0.84, 0.16])
+    sort = b.pick(["dense", "pointwise", "depthwise", "grouped"], [0.39, 0.3, 0.21, 0.1])
+    k = b.pick(_WINDOWS[axes], _USUAL_WINDOWS[axes])
+    if sort == "pointwise" or (sort == "grouped" and b.chance(0.4)):
+        k = 1
     channels, width, group = b.width(3, 1024), b.width(4, 1024), 1
     if sort == "depthwise":
         macs = macs / 8
         group = width = channels
     elif sort == "grouped":
-        group = b.pick([2, 4, 8, 16, 32])
+        group = b.pick([2, 3, 4, 8, 16, 32], [3, 1, 2, 1, 1, 1])
         channels, width = (max(1, round(c / group)) * group for c in (channels, width))
     elif b.chance(0.05):
         channels = b.pick([1, 3])
@@ -48,6 +56,8 @@ def _convolution(b: Builder, batch: int, macs: float, activation: str) -> None:
         channels = max(group, round(channels * positions) // group * group)
         width = width if sort != "depthwise" else channels
         group = group if sort != "depthwise" else channels
+    if sort == "depthwise" and b.chance(0.2):
+        side = b.integer(1, 6)  # mostly padding
     size = [side] * axes
     if axes == 2 and b.chance(0.15):
         size[1] = max(1, round(side * b.rng.uniform(0.3, 3)))
@@ -70,7 +80,32 @@ def _convolution(b: Builder, batch: int, macs: float, activation: str) -> None:
     )
     if b.chance(0.15):
         y = b.op("Add", y, b.input(*b.shape(y)))
-    parts.activate(b, y, activation)
+    elif group == 1 and b.chance(0.15):
+        beside = {"kernel_shape": (1,) * axes, "strides": (stride,) * axes}
+        other = b.op("Conv", x, b.weight(width, channels, *(1,) * axes), b.weight(width), attributes=beside)
+        if b.chance(0.5):
+            y, other = (parts.activate(b, t, activation) for t in (y, other))
+        y = b.op("Add", *b.shuffled(y, other))
+    y = parts.activate(b, y, activation)
+    if b.chance(0.1):
+        parts.pool(b, y)
+    elif b.chance(0.05) and math.prod(b.shape(y)) < _GROWN:
+        parts.resize(b, y)
+
+
+def _recurrence(b: Builder, batch: int, macs: float) -> None:
+    """One recurrent layer, over several sequences more often than networks have."""
+    kind, gates = b.pick([("LSTM", 4), ("GRU", 3)], [0.6, 0.4])
+    batch, depth, width = b.pick([1, batch, 2, 4, 8]), b.width(4, 512), b.width(8, 512)
+    directions = b.pick([1, 2])
+    steps = max(2, min(256, round(macs / (directions * batch * gates * width * (depth + width)))))
+    attributes: dict[str, int | str] = {"hidden_size": width}
+    if directions == 2:
+        attributes["direction"] = "bidirectional"
+    if kind == "GRU":
+        attributes["linear_before_reset"] = 1
+    weights = (b.weight(directions, gates * width, n) for n in (depth, width))
+    b.op(kind, b.input(steps, batch, depth), *weights, b.weight(directions, 2 * gates * width), attributes=attributes)
 
 
 def _product(b: Builder, batch: int, macs: float, activation: str) -> None:
@@ -78,9 +113,11 @@ def _product(b: Builder, batch: int, macs: float, activation: str) -> None:
     rows = max(1, round(macs / depth / width))
     if rows > 4096:
         rows = b.integer(64, 4096)
-    match b.pick(["gemm", "tokens", "heads"], [0.35, 0.4, 0.25]):
+    match b.pick(["gemm", "vector", "tokens", "heads"], [0.3, 0.1, 0.38, 0.22]):
         case "gemm":
             y = b.linear(b.input(rows, depth), width)
+        case "vector":
+            y = b.linear(b.input(b.pick([1, 1, batch]), b.width(4, 1280)), b.width(1, 1280))
         case "tokens":
             y = b.linear(b.input(batch, max(1, rows // batch), depth), width)
         case _:

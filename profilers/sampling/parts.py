@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from devices.kernels import Attribute
 from profilers.sampling.builder import Builder
 
 ACTIVATIONS = (
@@ -49,6 +50,32 @@ def activate(b: Builder, x: str, name: str) -> str:
         case "GELU, quick":
             return b.op("Mul", x, b.op("Sigmoid", b.op("Mul", x, b.constant(1.702))))
     return b.op(name, x)
+
+
+def pool(b: Builder, x: str) -> str:
+    """Windows of positions, or all of them, made one."""
+    spatial = b.shape(x)[2:]
+    op = b.pick(["MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"], [3, 2.5, 2, 0.3])
+    if op.startswith("Global"):
+        return b.op(op, x)
+    k = tuple(min(b.pick([2, 3, 5, 7], [3, 3, 1, 0.5]), s) for s in spatial)
+    strides = tuple(b.pick([1, 2, 3], [2, 4, 0.5]) for _ in spatial)
+    pads = tuple((i - 1) // 2 for i in k) * 2
+    return b.op(op, x, attributes={"kernel_shape": k, "strides": strides, "pads": pads})
+
+
+def resize(b: Builder, x: str) -> str:
+    """Other numbers of positions, in between or repeated."""
+    axes = len(b.shape(x)) - 2
+    factor = b.pick([2.0, 4.0, 3.0, 1.5, 0.5], [4, 1, 0.5, 1, 1])
+    if any(int(s * factor) < 1 for s in b.shape(x)[2:]):
+        factor = 2.0
+    mode = b.pick(["nearest", "linear", "cubic"], [0.6, 0.35, 0.05]) if axes == 2 else "nearest"
+    places = b.pick(["asymmetric", "half_pixel", "align_corners", "pytorch_half_pixel"], [4, 3, 1, 1])
+    how: dict[str, Attribute] = {"mode": mode, "coordinate_transformation_mode": places}
+    if mode == "nearest":
+        how["nearest_mode"] = b.pick(["floor", "round_prefer_floor"])
+    return b.op("Resize", x, "", b.constant([1.0, 1.0, *(factor,) * axes]), attributes=how)
 
 
 def batch_norm(b: Builder, x: str) -> str:

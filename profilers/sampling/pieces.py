@@ -168,23 +168,11 @@ def _normalise(b: Builder, batch: int, most: int) -> None:
 
 
 def _pool(b: Builder, batch: int, most: int) -> None:
-    x = _tensor(b, batch, most, b.pick([3, 4], [0.2, 0.8]))
-    spatial = b.shape(x)[2:]
-    op = b.pick(["MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"], [3, 2, 2, 0.5])
-    if op.startswith("Global"):
-        b.op(op, x)
-        return
-    k = tuple(min(b.pick([2, 3, 5, 7]), s) for s in spatial)
-    strides = tuple(b.pick([1, 2, 3]) for _ in spatial)
-    b.op(op, x, attributes={"kernel_shape": k, "strides": strides, "pads": tuple((i - 1) // 2 for i in k) * 2})
+    parts.pool(b, _tensor(b, batch, most, b.pick([3, 4], [0.2, 0.8])))
 
 
 def _resize(b: Builder, batch: int, most: int) -> None:
-    x = _tensor(b, batch, max(65, most // 4), 4)
-    factor = b.pick([2.0, 2.0, 4.0, 1.5])
-    mode = b.pick(["nearest", "linear", "cubic"], [0.6, 0.35, 0.05])
-    attributes = {"mode": mode, "coordinate_transformation_mode": b.pick(["asymmetric", "half_pixel", "align_corners"])}
-    b.op("Resize", x, "", b.constant([1.0, 1.0, factor, factor]), attributes=attributes)
+    parts.resize(b, _tensor(b, batch, max(65, most // 4), b.pick([3, 4], [0.15, 0.85])))
 
 
 def _convolution(b: Builder, batch: int, most: int) -> None:
@@ -257,4 +245,4 @@ _KINDS: tuple[Callable[[Builder, int, int], None], ...] = (
     _unary, _activation, _binary, _compare, _reduce, _softmax, _move, _normalise, _pool, _resize, _convolution, _product,
     _recurrent,
 )  # fmt: skip
-_WEIGHTS = (1.5, 1, 2.5, 0.5, 1.5, 1, 3, 1, 1.5, 0.6, 4, 3, 0.4)
+_WEIGHTS = (1.5, 1, 2.5, 0.5, 1.5, 1, 3, 1, 1.5, 1, 4, 3, 0.4)

@@ -89,9 +89,12 @@ class _Rewriter:
         return self._result()
 
     def with_dynamic_products(self) -> Graph:
-        """MatMul and Gemm with a constant matrix as DynamicQuantizeLinear, MatMulInteger, Cast and Mul."""
+        """MatMul with a constant matrix as DynamicQuantizeLinear, MatMulInteger, Cast and Mul; LSTM as the runtimes' own operator
+        that does all of that."""
         for node in self._graph.nodes:
-            if (
+            if node.op == "LSTM":
+                self._dynamic_lstm(node)
+            elif (
                 node.op == "MatMul"
                 and node.inputs[1] in self._graph.constants
                 and node.inputs[0] not in self._constants
@@ -213,6 +216,21 @@ class _Rewriter:
             ),
             Node(node.name, "Mul", (f"{stem}/float", f"{stem}/both"), node.outputs),
         ]
+
+    def _dynamic_lstm(self, node: Node) -> None:
+        x, *matrices, bias = node.inputs[:4]
+        state = [*node.inputs[4:], *[""] * (8 - len(node.inputs))]
+        pairs = []
+        for name in matrices:
+            directions, gates, depth = self._tensors[name].shape
+            if f"{name}/q" not in self._tensors:
+                self._made(f"{name}/q", TensorType("int8", (directions, depth, gates)))
+            pairs += [
+                self._constant(f"{name}/scale", np.full(directions, 0.01, np.float32)),
+                self._constant(f"{name}/zero", np.zeros(directions, np.int8)),
+            ]
+        operands = (x, *(f"{name}/q" for name in matrices), bias, *state, *pairs)
+        self._nodes.append(replace(node, op="DynamicQuantizeLSTM", domain="com.microsoft", inputs=operands))
 
     def _constant(self, name: str, value: Any) -> str:
         array = np.asarray(value)

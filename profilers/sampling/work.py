@@ -27,7 +27,7 @@ def macs(graph: Graph, node: Node) -> float:
             return out * shapes[0][0 if node.attributes.get("transA") else 1]
         case "MatMul":
             return out * shapes[0][-1]
-        case "LSTM" | "GRU" | "RNN":
+        case "LSTM" | "GRU" | "RNN" | "DynamicQuantizeLSTM":
             return shapes[0][0] * shapes[0][1] * (math.prod(shapes[1]) + math.prod(shapes[2]))
     return 0.0
 
