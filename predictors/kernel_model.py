@@ -195,13 +195,14 @@ class KernelModel:
         Raises:
             NotFitted: another version learnt it, from other features.
         """
+        laws = value["laws"]
         if value.get("columns") != _COLUMNS:
             raise NotFitted(
                 "What is known of kernels was learnt by another version of hwnas, from other features.",
                 hint="Make the profile that rests on a sibling anew, with --from and the sibling's profile.",
             )
         return cls(
-            {f: np.array(law) for f, law in value["laws"].items()},
+            {f: np.array(law) for f, law in laws.items()},
             tuple(value["families"]),
             load_booster(value["booster"]),
             {kernel_from_json(k): v for k, v in value["measured"]},

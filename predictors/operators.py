@@ -252,11 +252,19 @@ def _transposition(k: _Seen) -> Work:
             blocks.append([a])
     size = math.prod(k.source)
     stays = bool(blocks) and blocks[-1][-1] == kept[-1]
+    moved = blocks[len(blocks) > 0 and blocks[0][0] == kept[0] : len(blocks) - stays]
     last = math.prod(k.source[a] for a in blocks[-1]) if blocks else 1
     run = last if stays else 1
     inner = math.prod(k.source[a] for b in blocks for a in b if kept[-1] in b) if blocks else 1
     return Work(
-        float(size), rows=size / max(1, run), columns=last, depth=inner, run=run, batch=len(blocks), scattered=not stays
+        float(size),
+        rows=size / max(1, run),
+        columns=last,
+        depth=inner,
+        run=run,
+        batch=len(blocks),
+        variant="several" if len(moved) > 2 else "",
+        scattered=not stays,
     )
 
 

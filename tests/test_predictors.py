@@ -176,6 +176,19 @@ def test_a_recurrence_reads_its_weights_at_every_step() -> None:
     assert (found.macs, found.swept) == (6 * 2 * 16 * (5 + 4), 6 * 16 * 4)
 
 
+@pytest.mark.parametrize(
+    ("order", "several"),
+    [((0, 2, 1), False), ((0, 3, 1, 2), False), ((0, 2, 1, 3, 4), False), ((0, 4, 3, 1, 2), True), ((2, 0, 1), False)],
+)
+def test_orders_of_axes_that_move_more_than_one_block_have_a_law_of_their_own(
+    order: tuple[int, ...], several: bool
+) -> None:
+    shape = (2, 3, 4, 5, 6)[: len(order)]
+    out = f32(*(shape[i] for i in order))
+    _, found = work(Kernel("Transpose", (Operand(f32(*shape)),), (out,), (("perm", order),)))
+    assert (found.variant == "several") == several
+
+
 def test_a_model_of_other_features_is_refused(predictor: LatencyPredictor) -> None:
     value = predictor.kernel_model_.to_json()
     with pytest.raises(NotFitted, match="another version"):

@@ -200,11 +200,7 @@ def _shuffled(b: Builder, x: str, style: Style, width: int, stride: int) -> str:
     right = _convolution(b, right, style, half, kernel=1)
     right = _convolution(b, right, style, half, group=half, kernel=b.pick((3, 5)), activation="")
     right = _convolution(b, right, style, half, kernel=1)
-    x = b.op("Concat", left, right, attributes={"axis": 1})
-    batch, channels, *spatial = b.shape(x)
-    x = b.reshape(x, batch, 2, channels // 2, *spatial)
-    x = b.transpose(x, 0, 2, 1, *range(3, 3 + len(spatial)))
-    return b.reshape(x, batch, channels, *spatial)
+    return parts.shuffle(b, b.op("Concat", left, right, attributes={"axis": 1}), 2)
 
 
 def _channels_last(b: Builder, x: str, style: Style, width: int, stride: int) -> str:

@@ -13,6 +13,7 @@ from profilers.sampling.builder import Builder
 
 LAYERS = 20
 MACS = 2e4, 1e8
+_LEAST = 1e6
 _SIDE, _LENGTH = 256, 16_000
 _WINDOWS = {2: (2, 3, 4, 5, 7, 9, 11), 1: (2, 3, 4, 5, 7, 9, 11, 15, 17, 31)}
 _USUAL_WINDOWS = {2: (0.2, 6, 0.2, 2, 1, 0.4, 0.3), 1: (0.3, 4, 0.3, 2, 1, 1, 0.7, 0.7, 0.7, 0.5)}
@@ -25,8 +26,9 @@ def network(b: Builder, batch: int) -> None:
     """Draw layers that share an activation function, each with an input of its own."""
     activation = b.pick(_ACTIVATIONS, _USUAL)
     convolutions = b.pick([0.0, 0.6, 1.0], [0.3, 0.2, 0.5])
+    most = math.exp(b.rng.uniform(math.log(_LEAST), math.log(MACS[1])))  # weights stay in the caches, or do not
     for _ in range(LAYERS):
-        macs = math.exp(b.rng.uniform(math.log(MACS[0]), math.log(MACS[1])))
+        macs = math.exp(b.rng.uniform(math.log(MACS[0]), math.log(most)))
         if b.chance(0.04):
             _recurrence(b, batch, macs)
         elif b.chance(convolutions):
@@ -87,7 +89,9 @@ def _convolution(b: Builder, batch: int, macs: float, activation: str) -> None:
             y, other = (parts.activate(b, t, activation) for t in (y, other))
         y = b.op("Add", *b.shuffled(y, other))
     y = parts.activate(b, y, activation)
-    if b.chance(0.1):
+    if axes == 2 and b.chance(0.06) and width % 4 == 0:
+        parts.shuffle(b, y, b.pick([2, 4]))
+    elif b.chance(0.1):
         parts.pool(b, y)
     elif b.chance(0.05) and math.prod(b.shape(y)) < _GROWN:
         parts.resize(b, y)

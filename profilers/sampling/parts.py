@@ -78,6 +78,14 @@ def resize(b: Builder, x: str) -> str:
     return b.op("Resize", x, "", b.constant([1.0, 1.0, *(factor,) * axes]), attributes=how)
 
 
+def shuffle(b: Builder, x: str, groups: int) -> str:
+    """Groups of channels change places."""
+    batch, channels, *spatial = b.shape(x)
+    y = b.reshape(x, batch, groups, channels // groups, *spatial)
+    y = b.transpose(y, 0, 2, 1, *range(3, 3 + len(spatial)))
+    return b.reshape(y, batch, channels, *spatial)
+
+
 def batch_norm(b: Builder, x: str) -> str:
     """Batch normalisation that stands alone."""
     channels = b.shape(x)[1]
