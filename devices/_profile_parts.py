@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.graph import Graph, Node
-from devices.kernels import Attribute, ExecutedKernel, Kernel, TensorType, kernel_from_json
+from devices.kernels import Attribute, ExecutedKernel, Kernel, TensorType, kernel_from_json, type_from_json
 
 Operator = tuple[str, str, tuple[tuple[str, Attribute], ...]]  # domain, name, sorted attributes
 Part = Kernel | TensorType | Operator
 
+_LONGEST = 1e9  # milliseconds or seconds; what is longer was never measured
 _DECIDES = 64  # elements; the values of larger constants do not decide what runs
 
 
@@ -79,7 +80,7 @@ class PartsWriter:
 def part_from_json(value: list[Any]) -> Part:
     """A part from the JSON value that :meth:`PartsWriter.take_new` made of it."""
     if len(value) == 2:
-        return TensorType(value[0], tuple(value[1]))
+        return type_from_json(*value)
     if len(value) == 3:
         domain, op, attributes = value
         return domain, op, tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in attributes)
@@ -90,10 +91,30 @@ def kernels_from_json(rows: Iterable[list[Any]], parts: list[Any], graph: Graph)
     """Inverse of :meth:`PartsWriter.kernels`."""
     return tuple(
         ExecutedKernel(
-            parts[i], tuple(graph.nodes[n].name for n in nodes), tuple(reads), bool(is_output), seconds, layout
+            parts[i],
+            tuple(graph.nodes[n].name for n in nodes),
+            tuple(reads),
+            bool(is_output),
+            None if seconds is None else positive(seconds, or_zero=True),
+            layout,
         )
         for i, nodes, reads, is_output, seconds, layout in rows
     )
+
+
+def positive(value: Any, *, or_zero: bool = False) -> float:
+    """A time.
+
+    Raises:
+        ValueError: it is not a number, or none that a time can be.
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not (0 < value < _LONGEST or (or_zero and value == 0))
+    ):
+        raise ValueError(f"a time of {value!r}")
+    return value
 
 
 def graph_from_json(value: dict[str, Any], parts: list[Any]) -> Graph:

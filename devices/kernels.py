@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+_LONGEST_SIDE = 2**48  # elements; no memory holds more
+
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
 
@@ -72,13 +74,28 @@ class Kernel:
         ]
 
 
+def type_from_json(dtype: str, shape: list[int]) -> TensorType:
+    """A tensor's type from a file.
+
+    Raises:
+        TypeError, ValueError: there is no such type.
+    """
+    if not isinstance(dtype, str) or not all(type(side) is int and 0 <= side < _LONGEST_SIDE for side in shape):
+        raise ValueError(f"a tensor of {dtype!r} and shape {shape!r}")
+    return TensorType(np.dtype(dtype).name, tuple(shape))
+
+
 def kernel_from_json(value: list[Any]) -> Kernel:
-    """Inverse of :meth:`Kernel.to_json`."""
+    """Inverse of :meth:`Kernel.to_json`.
+
+    Raises:
+        TypeError, ValueError: it is not that of a kernel.
+    """
     kind, inputs, outputs, attributes = value
     return Kernel(
         kind,
-        tuple(Operand(TensorType(dtype, tuple(shape)), bool(constant)) for dtype, shape, constant in inputs),
-        tuple(TensorType(dtype, tuple(shape)) for dtype, shape in outputs),
+        tuple(Operand(type_from_json(dtype, shape), bool(constant)) for dtype, shape, constant in inputs),
+        tuple(type_from_json(dtype, shape) for dtype, shape in outputs),
         tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in attributes),
     )
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import geometric_mean, median
@@ -23,9 +24,9 @@ from typing import Any, Self, final
 
 import numpy as np
 
-from devices._profile_parts import Part, PartsWriter, graph_from_json, kernels_from_json, part_from_json
+from devices._profile_parts import Part, PartsWriter, graph_from_json, kernels_from_json, part_from_json, positive
 from devices.device import DeviceInfo, Memory
-from devices.errors import ProvenanceMismatch
+from devices.errors import JournalDamaged, ProvenanceMismatch
 from devices.graph import Graph
 from devices.journal import Journal, read
 from devices.kernels import ExecutedKernel
@@ -118,7 +119,7 @@ class ProfileWriter:
 
     def __init__(self, path: str | os.PathLike[str], info: DeviceInfo, settings: Mapping[str, Any]) -> None:
         self._journal = Journal(path, {"schema": SCHEMA, "device": info.to_json(), "settings": dict(settings)})
-        self._content, self._taken = _Content(), 0
+        self._content = _Content(path)
         self.lowered: set[str] = set()
         self.visits: Counter[str] = Counter()
         self.lost: set[str] = set()
@@ -137,9 +138,7 @@ class ProfileWriter:
     @property
     def profile(self) -> Profile:
         """Everything in the file so far; what was there when it was last asked for is not read again."""
-        for unit in self._journal.units[self._taken :]:
-            self._content.take(unit)
-        self._taken = len(self._journal.units)
+        self._content.take(self._journal.units)
         return self._content.profile(self._journal.header)
 
     def lowering(self, graph: Graph, lowering: Lowering, sentinels_ms: Mapping[str, float]) -> None:
@@ -203,9 +202,8 @@ def load(path: str | os.PathLike[str]) -> Profile:
             [f"schema: found {header.get('schema')}, wanted {SCHEMA}"],
             hint="Make the profile anew, in another file.",
         )
-    content = _Content()
-    for unit in units:
-        content.take(unit)
+    content = _Content(path)
+    content.take(units)
     return content.profile(header)
 
 
@@ -213,7 +211,8 @@ def load(path: str | os.PathLike[str]) -> Profile:
 class _Content:
     """What the units of a file say, taken one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path, self._taken = path, 0
         self._parts: list[Part] = []
         self._graphs: dict[str, Graph] = {}
         self._lowerings: dict[str, tuple[Lowering, dict[str, float]]] = {}
@@ -223,24 +222,48 @@ class _Content:
         self._failed: dict[str, str] = {}
         self._sibling: Mapping[str, Any] | None = None
 
-    def take(self, unit: Mapping[str, Any]) -> None:
-        """The next unit."""
+    def take(self, units: Sequence[Mapping[str, Any]]) -> None:
+        """Those of a file's units that were not taken yet.
+
+        Raises:
+            JournalDamaged: one does not hold what a profile holds.
+        """
+        for unit in units[self._taken :]:
+            with self._named(self._taken + 2):
+                self._take(unit)
+            self._taken += 1
+
+    @contextmanager
+    def _named(self, line: int) -> Iterator[None]:
+        """What is wrong within this context is damage to a line of the file."""
+        try:
+            yield
+        except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise JournalDamaged(
+                f"{self._path}, line {line} does not hold what a profile holds ({type(error).__name__}: {error}).",
+                hint="Restore the file from a copy, or make the profile anew in another file.",
+            ) from error
+
+    def _take(self, unit: Mapping[str, Any]) -> None:
         match unit["unit"]:
             case "lowering":
                 self._parts += [part_from_json(v) for v in unit["new"]]
                 graph = self._graphs[unit["graph"]] = graph_from_json(unit["source"], self._parts)
                 rows = kernels_from_json(unit["kernels"], self._parts, graph)
-                self._lowerings[unit["graph"]] = Lowering(rows, Memory(**unit["memory"])), unit["sentinels_ms"]
+                taken_ms = {digest: positive(ms) for digest, ms in unit["sentinels_ms"].items()}
+                self._lowerings[unit["graph"]] = Lowering(rows, _memory(unit["memory"])), taken_ms
             case "timings":
                 self._visits.append({})
                 for found, key in ((self._timings, "timings"), (self._sentinels, "sentinels")):
                     for digest, timing in unit[key].items():
-                        found.setdefault(digest, []).append(Timing(**timing))
+                        found.setdefault(digest, []).append(_timing(timing))
                         self._visits[-1][digest] = timing["latency_ms"]
             case "failed":
                 self._failed[unit["graph"]] = unit["reason"]
             case "sibling":
                 self._sibling = unit["known"]
+            case kind:
+                raise ValueError(f"a unit {kind!r}")
 
     def profile(self, header: Mapping[str, Any]) -> Profile:
         """All of them together; units taken later do not change it."""
@@ -249,8 +272,10 @@ class _Content:
         lows = [[t.latency_ms for t in ts] for ts in timings.values() if len(ts) > 1]
         latency_ms = _evened(self._visits)
         at_best = {d: latency_ms[d] for d in sentinels}
+        with self._named(1):
+            info = DeviceInfo.from_json(header["device"])
         return Profile(
-            DeviceInfo.from_json(header["device"]),
+            info,
             header["settings"],
             {d: _undisturbed(lowering, taken_ms, at_best) for d, (lowering, taken_ms) in self._lowerings.items()},
             timings={d: _typical(ts, latency_ms[d]) for d, ts in timings.items()},
@@ -261,6 +286,20 @@ class _Content:
             graphs=dict(self._graphs),
             sibling=self._sibling,
         )
+
+
+def _timing(value: Mapping[str, Any]) -> Timing:
+    timing = Timing(**value)
+    for ms in (timing.latency_ms, timing.p50_ms, timing.p95_ms, timing.p50_low_ms, timing.p50_high_ms):
+        positive(ms)
+    return timing
+
+
+def _memory(value: Mapping[str, Any]) -> Memory:
+    memory = Memory(**value)
+    if not isinstance(memory.memory_bytes, int) or min(memory.weight_bytes, memory.activation_bytes) < 0:
+        raise ValueError(f"memory of {memory.memory_bytes!r} bytes")
+    return memory
 
 
 def _evened(visits: list[dict[str, float]]) -> dict[str, float]:
