@@ -154,6 +154,15 @@ class Device(ABC):
         """
 
     @abstractmethod
+    def native(self, graph: Graph) -> bytes | None:
+        """The network in the runtime's own format, as it is shipped: a torch program, OpenVINO's IR (the text of its ``.xml``
+        file and, directly after it, its weights). None where that is ONNX.
+
+        Raises:
+            UnsupportedOp, DeviceOutOfMemory, DeviceCrashed, DeviceTimedOut: likewise.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """End the worker process. Idempotent."""
 

@@ -53,6 +53,7 @@ class Graph:
         make_module: makes the torch module with the same function, for devices that run torch modules.
         engine: built of the model, for TensorRT to run instead of building one.
         data_dependent: names of the tensors whose shapes depend on the data, and are here those of one run.
+        native: the network in the format of the runtime that is to load it, as it is shipped (:meth:`devices.Device.native`).
     """
 
     name: str
@@ -65,6 +66,7 @@ class Graph:
     make_module: Callable[[], Any] | None = None
     engine: Engine | None = None
     data_dependent: tuple[str, ...] = ()
+    native: bytes | None = None
 
     @property
     def weights(self) -> set[str]:

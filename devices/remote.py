@@ -69,6 +69,14 @@ class MakesModels(Protocol):
         """What the worker loads."""
 
 
+@runtime_checkable
+class ShipsItsOwn(Protocol):
+    """A runtime whose networks are shipped in a format of its own."""
+
+    def native(self, graph: Graph, build: Callable[[Blob], Sequence[Blob]]) -> bytes:
+        """The network in that format; ``build`` has the worker build what a serialised model comes to."""
+
+
 @final
 class WorkerDevice(Device):
     """A device in a worker process. If the worker dies or hangs over a model, the worker is started again and the model runs
@@ -114,6 +122,12 @@ class WorkerDevice(Device):
     def kernels(self, graph: Graph) -> tuple[ExecutedKernel, ...]:
         """Kernels of a model; their times are of a single run, and mean nothing."""
         return tuple(WorkerSession(self, graph, random_inputs(graph), next(self._ids)).kernels(timed=False))
+
+    def native(self, graph: Graph) -> bytes | None:
+        """See :meth:`devices.Device.native`."""
+        if not isinstance(self.runtime, ShipsItsOwn):
+            return None
+        return self.runtime.native(graph, WorkerSession(self, graph, random_inputs(graph), next(self._ids)).build)
 
     def resident_bytes(self, graph: Graph) -> int:
         """Growth of the worker process by this model, from loading it to its third run. Only a fresh worker tells the truth."""
@@ -194,6 +208,10 @@ class WorkerSession:
         """Growth of the worker process by loading and running the model once more."""
         size: int = self._ask_with_model("resident", self._model())[0]["bytes"]
         return size
+
+    def build(self, model: Blob) -> list[bytes]:
+        """What the worker builds of a serialised model."""
+        return self._ask_with_model("build", model, {"options": {}})[1]
 
     def load(self) -> None:
         """Load the model in the worker that runs now."""

@@ -46,6 +46,11 @@ def split(spec: str) -> tuple[str, dict[str, str]]:
     return runtime.strip(), given
 
 
+def runtime_of(spec: str) -> str:
+    """Name of a device's runtime, wherever the device is."""
+    return spec.rpartition("/")[2].partition(":")[0].strip()
+
+
 def resolve(runtime: str, settings: Sequence[Setting], given: Mapping[str, str]) -> dict[str, Any]:
     """Every setting with its value.
 

@@ -2,46 +2,63 @@
 
 from __future__ import annotations
 
-from hwnas.bundle import ENGINES
+from dataclasses import dataclass
+from pathlib import PurePath
+
 from hwnas.certificate import Certificate, FileRecord
 from hwnas.paired import Drop
 
 _EXAMPLE = """\
-import numpy as np
-import onnxruntime
+{imports}
 
 classes = {classes}
 mean, std = np.array({mean}, np.float32), np.array({std}, np.float32)
-session = onnxruntime.InferenceSession("{deploy}", providers=["CPUExecutionProvider"])
+{opening}
 
 
 {resampling}def classify(image: np.ndarray) -> str:
     \"\"\"Name of the class of an image, uint8 ({channels}, height, width).\"\"\"
     x = image.astype(np.float32) / 255
 {resize}    x = (x - mean[:, None, None]) / std[:, None, None]
-    (logits,) = session.run(None, {{"{input}": x[None]}})
-    return classes[int(logits[0].argmax())]
+    logits = {answer}
+    return classes[int(logits.argmax())]
 """
-_ENGINE_EXAMPLE = """\
-from contextlib import ExitStack
-from pathlib import Path
-
-import numpy as np
-from hwnas import devices
-from hwnas.bundle import graph
-
-classes = {classes}
-mean, std = np.array({mean}, np.float32), np.array({std}, np.float32)
-device = devices.open("tensorrt")
-session = ExitStack().enter_context(device.load(graph(Path(), "{deploy}")))
 
 
-{resampling}def classify(image: np.ndarray) -> str:
-    \"\"\"Name of the class of an image, uint8 ({channels}, height, width).\"\"\"
-    x = image.astype(np.float32) / 255
-{resize}    x = (x - mean[:, None, None]) / std[:, None, None]
-    return classes[int(session.infer(x[None])[0].argmax())]
-"""
+@dataclass(frozen=True)
+class _Way:
+    """Python lines that load a file, and an expression that has it answer for ``x``."""
+
+    imports: str
+    opening: str
+    answer: str
+
+
+_WAYS = {
+    ".onnx": _Way(
+        "import numpy as np\nimport onnxruntime",
+        'session = onnxruntime.InferenceSession("{deploy}", providers=["CPUExecutionProvider"])',
+        'session.run(None, {{"{input}": x[None]}})[0]',
+    ),
+    ".engine": _Way(
+        "from contextlib import ExitStack\nfrom pathlib import Path\n\n"
+        "import numpy as np\nfrom hwnas import devices\nfrom hwnas.bundle import graph",
+        'device = devices.open("tensorrt")\n'
+        'session = ExitStack().enter_context(device.load(graph(Path(), "{deploy}")))',
+        "session.infer(x[None])",
+    ),
+    ".pt2": _Way(
+        "import numpy as np\nimport torch",
+        'model = torch.export.load("{deploy}").module().to("{device}")',
+        'model(torch.from_numpy(x[None]).to("{device}")).detach()',
+    ),
+    ".xml": _Way(
+        "import numpy as np\nimport openvino",
+        'settings = {{"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "{precision}"}}  # else bfloat16 where it can\n'
+        'model = openvino.Core().compile_model("{deploy}", "CPU", settings)',
+        "model(x[None])[0]",
+    ),
+}
 _RESAMPLING = """\
 def resampling(old: int, new: int) -> np.ndarray:
     \"\"\"Bilinear with antialiasing.\"\"\"
@@ -60,16 +77,19 @@ def example(certificate: Certificate) -> str:
     if given.resize is not None:
         size = given.resize.size
         resize = f"    x = resampling(x.shape[1], {size}) @ x @ resampling(x.shape[2], {size}).T\n"
-    template = _ENGINE_EXAMPLE if certificate.deploy in ENGINES else _EXAMPLE
-    return template.format(
+    way, settings = _WAYS[PurePath(certificate.deploy).suffix], certificate.device_info.settings
+    return _EXAMPLE.format(
+        imports=way.imports,
+        opening=way.opening.format(
+            deploy=certificate.deploy, device=settings.get("device"), precision=settings.get("precision")
+        ),
+        answer=way.answer.format(input=given.name, device=settings.get("device")),
         classes=list(certificate.classes),
         mean=list(given.mean),
         std=list(given.std),
-        deploy=certificate.deploy,
         resampling=_RESAMPLING if resize else "",
         channels=given.shape[1],
         resize=resize,
-        input=given.name,
     )
 
 

@@ -64,16 +64,26 @@ class Built(_Record):
     gpu: str | None
 
 
+class Weights(_Record):
+    """The file beside a file that holds its weights."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
 class File(_Record):
     """One file of the bundle.
 
     Attributes:
-        sha256, bytes: of the file on disk.
+        sha256: of the file on disk.
+        bytes: of the file, with those of its weights.
         accuracy, validation_accuracy: fractions of the test and of the validation images that the file itself gets right.
         agreement: fraction of the test images that it classifies as the float32 file does.
         accuracy_lost, accuracy_lost_ci95: how much less accurate than the float32 file on the same test images, with the 95 %
             interval of that; None for the float32 file itself.
         engine: of an engine, what it was built of.
+        weights: of OpenVINO's IR, its other file.
     """
 
     sha256: str
@@ -85,6 +95,7 @@ class File(_Record):
     accuracy_lost: float | None = None
     accuracy_lost_ci95: tuple[float, float] | None = None
     engine: Built | None = None
+    weights: Weights | None = None
 
 
 class FileRecord(File):
@@ -266,12 +277,15 @@ def require_unchanged(folder: Path, former: Certificate) -> None:
     Raises:
         ProvenanceMismatch: one is changed, missing or new.
     """
-    changed = []
+    certified: dict[str, str] = {}
     for name, record in former.all_files.items():
-        named, wanted = (record.engine.onnx, record.engine.onnx_sha256) if record.engine else (name, record.sha256)
-        found = sha256(folder / named) if (folder / named).is_file() else "no file"
+        certified |= {record.engine.onnx: record.engine.onnx_sha256} if record.engine else {name: record.sha256}
+        certified |= {record.weights.name: record.weights.sha256} if record.weights else {}
+    changed = []
+    for name, wanted in certified.items():
+        found = sha256(folder / name) if (folder / name).is_file() else "no file"
         if found != wanted:
-            changed.append(f"{named}: found {found}, wanted {wanted}")
+            changed.append(f"{name}: found {found}, wanted {wanted}")
     unknown = [n for n in (FLOAT, INT8) if (folder / n).is_file() and n not in former.all_files]
     changed += [f"{name}: found a file, wanted none" for name in unknown]
     if changed:

@@ -1,8 +1,8 @@
 """Certify a bundle: measure the exported files themselves in a fresh process and say which one to deploy.
 
-A bundle holds ``model.onnx``, perhaps ``model.int8.onnx``, perhaps engines (:mod:`hwnas.bundle`). Latency, memory and
-accuracy are those of the files; what was predicted stands beside them. Which file is deployed is decided on validation images;
-test images only give the figure.
+A bundle holds ``model.onnx``, perhaps ``model.int8.onnx``, perhaps files in a runtime's own format (:mod:`hwnas.bundle`).
+Latency, memory and accuracy are those of the files; what was predicted stands beside them. Which file is deployed is decided
+on validation images; test images only give the figure.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from devices.events import OnEvent, ignore
 from devices.versions import versions
 from hwnas import bundle as bundles
 from hwnas import certificate as certificates
+from hwnas import native
 from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.bundle import Contents
@@ -34,6 +35,7 @@ from hwnas.certificate import (
     Resize,
     Seeds,
     UnmeasuredFile,
+    Weights,
     sha256,
 )
 from hwnas.deployment import choose
@@ -249,11 +251,14 @@ def _not_measured(contents: Contents) -> list[str]:
 
 def _identity(path: Path) -> dict[str, Any]:
     """Which file it is, in the words of :class:`FileRecord`."""
+    _, *beside = native.parts(path)
+    weights = [Weights(name=p.name, sha256=sha256(p), bytes=p.stat().st_size) for p in beside]
     return {
         "sha256": sha256(path),
-        "bytes": path.stat().st_size,
+        "bytes": path.stat().st_size + sum(w.bytes for w in weights),
         "precision": bundles.precision(path.name),
         "engine": bundles.built(path.parent, path.name),
+        "weights": weights[0] if weights else None,
     }
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-import devices
 from devices.errors import DeviceCrashed, UnsupportedOp
 from devices.events import Note
-from hwnas import bundle, int8_flavours
+from devices.spec import runtime_of
+from hwnas import bundle, int8_flavours, native
 from hwnas import certificate as certificates
 from hwnas.accuracy import SharedWeights
 from hwnas.certificate import FLOAT, INT8
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from predictors import LatencyPredictor
 
 Start = Literal["supernet", "scratch"]
+_COMPARED = 32  # images
 
 
 @final
@@ -106,6 +107,30 @@ class Delivery:
 
         self.steps.once("quantized", quantized, int8)
 
+    def translate(self, device: Device) -> None:
+        """Write the files in the format that ``device`` runs, where that is not ONNX."""
+        from hwnas.onnx_inference import logits
+
+        spec = self.config.device.spec
+        wanted = () if bundle.runs_engines(spec) else bundle.OF_RUNTIME.get(runtime_of(spec), ())
+        sources = {name: path for name in wanted if (path := bundle.source(self._bundle, name)).is_file()}
+        if not sources:
+            return
+
+        def translated() -> Mapping[str, Any]:
+            images = self._validation()[0][:_COMPARED]
+            differences = {}
+            for name, source in sources.items():
+                native.translate(device, source, self._bundle / name, lambda: self._trained.module)
+                if source.name == FLOAT:
+                    graph = bundle.graph(self._bundle, name)
+                    outputs = logits(graph.to_onnx(), images)
+                    differences[name] = native.difference(device, graph, images, outputs)
+            return {"max_difference": differences}
+
+        made = [part for name in sources for part in native.parts(self._bundle / name)]
+        self.steps.once("translated", translated, *sources.values(), *made)
+
     def build_engines(self) -> None:
         """Write the FP16 file, the INT8 file for TensorRT where the run's own is for something else, and the engines of all."""
         from hwnas.engines import build_engines, write_fp16, write_int8
@@ -141,17 +166,16 @@ class Delivery:
         from hwnas.mistakes import find
 
         def certified() -> Mapping[str, Any]:
-            names = [name for name in (FLOAT, INT8) if (self._bundle / name).exists()]
-            estimates = predictor.predict([devices.load_onnx(self._bundle / name) for name in names], device)
+            graphs = bundle.contents(self._bundle, self.config.device.spec).measured
+            estimates = predictor.predict(list(graphs.values()), device)
             certificate = certify(
                 self._bundle,
                 self.budget,
                 self.config.device.spec,
                 task=self.task,
                 predicted={
-                    file: Predicted(float(estimates.latency_ms[i]), float(estimates.p50_ms[i]))
-                    for i, name in enumerate(names)
-                    for file in (name, bundle.ENGINES[0 if name == FLOAT else -1])
+                    name: Predicted(float(estimates.latency_ms[i]), float(estimates.p50_ms[i]))
+                    for i, name in enumerate(graphs)
                     if all(kernel.profiled for kernel in estimates.kernels[i])
                 },
                 profile=profile,
@@ -159,18 +183,15 @@ class Delivery:
                 seed=self.config.seed,
                 on_event=self.on_event,
             )
-            is_int8 = bundle.precision(certificate.deploy) == "int8"
-            kernels = estimates.kernels[-1 if is_int8 else 0]
-            graph = bundle.graph(self._bundle, certificate.deploy)
-            mistakes = find(graph, certificate.input, self.task, self.config.device.spec)
+            kernels = estimates.kernels[list(graphs).index(certificate.deploy)]
+            mistakes = find(graphs[certificate.deploy], certificate.input, self.task, self.config.device.spec)
             return {
                 "within_budget": certificate.within_budget,
                 "kernels": [asdict(k) for k in kernels],
                 **asdict(mistakes),
             }
 
-        engines = [path for name in bundle.ENGINES if (path := self._bundle / name).exists()]
-        self.steps.once("certified", certified, self._bundle / certificates.NAME, *engines)
+        self.steps.once("certified", certified, self._bundle / certificates.NAME, *bundle.natives(self._bundle))
         return certificates.read(self._bundle)
 
     def _calibration(self) -> NDArray[np.float32]:

@@ -153,7 +153,9 @@ def measure(device: Device, space: SearchSpace, genotype: NDArray[np.int64], pro
     (timing,) = profilers.measure_graphs(device, [graph], profile=profile)
     with device.load(graph) as session:
         memory = session.memory()
-    row = (timing.latency_ms, timing.p50_ms, timing.p50_high_ms, memory.memory_bytes, graph.to_onnx().ByteSize())
+    native = device.native(graph)
+    size = graph.to_onnx().ByteSize() if native is None else len(native)
+    row = (timing.latency_ms, timing.p50_ms, timing.p50_high_ms, memory.memory_bytes, size)
     return Costs(*(np.array([float(value)]) for value in row))
 
 

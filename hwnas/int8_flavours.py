@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from devices.spec import runtime_of
 from hwnas import int8_graph
 
 if TYPE_CHECKING:
@@ -100,5 +101,4 @@ _FLAVOURS = {flavour.name: flavour for flavour in (CPU, TENSORRT, OPENVINO)}
 
 def of(spec: str) -> Flavour:
     """The flavour for a device, by its specification; wherever the device is."""
-    runtime = spec.rpartition("/")[2].partition(":")[0]
-    return _FLAVOURS.get(runtime, CPU)
+    return _FLAVOURS.get(runtime_of(spec), CPU)

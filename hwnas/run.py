@@ -184,6 +184,7 @@ def _run_one(
         if wanted >= 2:
             delivery.export()
             delivery.quantize(device, profile)
+            delivery.translate(device)
             if engine:
                 delivery.build_engines()
         certificate = delivery.certify(predictor, device, profile) if wanted >= 3 else None

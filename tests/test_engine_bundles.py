@@ -160,6 +160,9 @@ class FakeTensorRtDevice(Device):
     def kernels(self, graph: Graph) -> Sequence[ExecutedKernel]:
         return self._inner.kernels(graph)
 
+    def native(self, graph: Graph) -> bytes | None:
+        return self._inner.native(graph)
+
     def close(self) -> None:
         self._inner.close()
 

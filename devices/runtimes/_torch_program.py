@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from devices.graph import Graph
 
 _KEPT = 128  # programs: profiling needs each several times
+_LEVEL = 4  # of compression: what more would gain is not worth its time
 
 
 def exported(graph: Graph) -> bytes:
-    """The module that a graph carries, as a program for the shapes of the graph's inputs.
+    """The program that a graph carries, or its module as one for the shapes of the graph's inputs.
 
     Raises:
-        UnsupportedOp: it carries none, or torch cannot export it.
+        UnsupportedOp: it carries neither, or torch cannot export the module.
     """
+    if graph.native is not None:
+        return graph.native
     if graph.make_module is None:
         raise UnsupportedOp(
             f"torch runs torch modules, and {graph.name} comes without one: it is an ONNX file.",
-            hint="Use a space's network, or a device that runs ONNX files: onnxruntime, openvino.",
+            hint="Use a space's network, the bundle of a run for torch, or a device that runs ONNX files: onnxruntime, openvino.",
         )
     types = tuple((graph.tensors[name].dtype, graph.tensors[name].shape) for name in graph.inputs)
     return _program(graph.make_module, types)
@@ -43,17 +46,16 @@ def _program(make_module: Any, types: tuple[tuple[str, tuple[int, ...]], ...]) -
         devices=[]
     ):  # weights that a module makes up are the caller's random numbers, not used up
         module = make_module()
-    if not isinstance(module, torch.export.ExportedProgram):
-        inputs = tuple(torch.zeros(shape, dtype=getattr(torch, dtype)) for dtype, shape in types)
-        try:
-            module = torch.export.export(module.eval(), inputs)
-        except Exception as error:
-            raise UnsupportedOp(f"torch.export cannot export the module: {error}") from error
-    return serialised(module)
+    inputs = tuple(torch.zeros(shape, dtype=getattr(torch, dtype)) for dtype, shape in types)
+    try:
+        program = torch.export.export(module.eval(), inputs)
+    except Exception as error:
+        raise UnsupportedOp(f"torch.export cannot export the module: {error}") from error
+    return serialised(program)
 
 
 def serialised(program: torch.export.ExportedProgram) -> bytes:
-    """The bytes of the ``.pt2`` file."""
+    """The bytes of the ``.pt2`` file, its parts compressed: there is as much text as there are weights in small networks."""
     import torch
 
     program.example_inputs = None  # they would be pickled
@@ -61,14 +63,18 @@ def serialised(program: torch.export.ExportedProgram) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of weights that are views of others
         torch.export.save(program, file)
-    return file.getvalue()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(file) as loose, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in loose.namelist():
+            archive.writestr(zipfile.ZipInfo(name), loose.read(name), zipfile.ZIP_DEFLATED, _LEVEL)
+    return packed.getvalue()
 
 
 def loaded(model: Blob) -> torch.nn.Module:
     """The module of a ``.pt2`` program; its call takes the inputs in order.
 
     Raises:
-        InvalidModel: it is none, or holds pickled objects, which could run any code.
+        InvalidModel: it is none, or another version's, or holds pickled objects, which could run any code.
     """
     module: torch.nn.Module = read(model).module(check_guards=False)
     return module
@@ -88,7 +94,13 @@ def read(model: Blob) -> torch.export.ExportedProgram:
             f"The program holds pickled objects, which could run any code: {', '.join(pickled)}.",
             hint="Export it without example inputs and custom objects.",
         )
-    return torch.export.load(io.BytesIO(model))
+    try:
+        return torch.export.load(io.BytesIO(model))
+    except Exception as error:
+        raise InvalidModel(
+            f"torch {torch.__version__} cannot load this program: {error}",
+            hint="Install the version of torch that exported it, here and there.",
+        ) from error
 
 
 def _is_pickled(archive: zipfile.ZipFile, name: str) -> bool:

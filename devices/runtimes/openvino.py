@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, final
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from devices.graph import Graph
 
+_XML, _XML_END = b"<?xml", b"</net>"
 _TRACE_RUNS = ((4, math.inf), (30, 1.0), (60, 0.03))  # so many, unless that takes so many seconds
 
 
@@ -69,11 +72,29 @@ class OpenVino:
         micros = [[mean.get(node["name"], 0) for node in nodes] for mean in means]
         return [json.dumps({"nodes": nodes, "wall_s": walls[1:], "mean_us": micros}).encode()]
 
+    def build(self, model: Blob, options: Mapping[str, Any]) -> list[Blob]:
+        """The model as IR, floats as they are: text, and directly after it the weights."""
+        import openvino
+
+        with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+            path = Path(folder, "model.xml")
+            openvino.save_model(_read(openvino.Core(), model), path, compress_to_fp16=False)
+            return [path.read_bytes().rstrip() + path.with_suffix(".bin").read_bytes()]
+
     # --- in the host -----------------------------------------------------------------------------------------------
 
     def unavailable(self) -> str:
         """Why it cannot run here, and what to install; empty if it can."""
         return "" if importlib.util.find_spec("openvino") else "not installed: pip install openvino"
+
+    def model(self, graph: Graph) -> Blob:
+        """The IR that a graph carries, or its ONNX model."""
+        return graph.native or graph.to_onnx().SerializeToString()
+
+    def native(self, graph: Graph, build: Callable[[Blob], Sequence[Blob]]) -> bytes:
+        """IR, made by the worker."""
+        (ir,) = build(self.model(graph))
+        return bytes(ir)
 
     def trace_model(self, graph: Graph) -> Blob:
         """The model with a unique token for the name of every node and tensor."""
@@ -125,11 +146,20 @@ def _compiled(model: Blob, settings: Mapping[str, Any], **more: Any) -> openvino
     }
     core = openvino.Core()
     try:
-        return core.compile_model(core.read_model(bytes(model)), "CPU", wanted)
+        return core.compile_model(_read(core, model), "CPU", wanted)
     except MemoryError as error:
         raise DeviceOutOfMemory(f"The model does not fit into memory: {error}") from error
     except Exception as error:
         raise UnsupportedOp(f"OpenVINO cannot run this model: {error}") from error
+
+
+def _read(core: openvino.Core, model: Blob) -> openvino.Model:
+    """An ONNX model, or IR as :meth:`OpenVino.build` makes it."""
+    content = bytes(model)
+    if not content.startswith(_XML):
+        return core.read_model(content)
+    text, end, weights = content.partition(_XML_END)
+    return core.read_model(text + end, weights)
 
 
 def _mean_us(request: openvino.InferRequest) -> dict[str, int]:

@@ -116,6 +116,12 @@ class Torch:
         """The same."""
         return self.model(graph)
 
+    def native(self, graph: Graph, build: Callable[[Blob], Sequence[Blob]]) -> bytes:
+        """The same: what is shipped is what was measured."""
+        from devices.runtimes import _torch_program as program
+
+        return program.exported(graph)
+
     def kernels(self, graph: Graph, files: Sequence[Blob]) -> list[ExecutedKernel]:
         """Kernels from the operators that the worker tells."""
         from devices.runtimes import _torch_kernels as kernels
