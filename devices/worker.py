@@ -1,9 +1,8 @@
-"""The worker: the process that hosts a runtime, here or at the far end of SSH. ``python -P -m devices.worker RUNTIME``; with a
-further word ``deflated`` it compresses its answers.
+"""The worker: the process that hosts a runtime, here or at the far end of SSH. ``python -P -m devices.worker RUNTIME``.
 
-It reads requests (:mod:`devices.frames`) from its standard input and answers on its standard output, one at a time. What the
-runtime itself prints goes to standard error. It ends when its standard input is closed, even in the middle of a request.
-Of this package it imports what needs the standard library and numpy only.
+It reads requests (:mod:`devices.frames`) from its standard input and answers on its standard output, one at a time, compressed
+where the request asks for that. What the runtime itself prints goes to standard error. It ends when its standard input is closed,
+even in the middle of a request. Of this package it imports what needs the standard library and numpy only.
 """
 
 from __future__ import annotations
@@ -21,13 +20,14 @@ from devices.frames import PREFIX, Blob, decode_header, deflate, encode, header_
 from devices.runtimes._server import Server
 
 
-def main(runtime: str, answers: str = "") -> None:
+def main(runtime: str) -> None:
     """Answer requests until the host goes away."""
     source, sink = claim_pipes()
     end_with_host(source, os._exit)
     server = Server(importlib.import_module(f"devices.runtimes.{runtime}").PLUGIN)
     while (request := _read(source)) is not None:
         header, blobs = request
+        compressed = header.pop("compressed", False)
         try:
             reply, answer = server.answer(header, blobs)
         except HwnasError as error:
@@ -39,7 +39,7 @@ def main(runtime: str, answers: str = "") -> None:
         except Exception as error:  # whatever a runtime throws at a model is an answer about that model
             reply, answer = failure(UnsupportedOp(f"{type(error).__name__}: {error}")), []
         del request, header, blobs
-        for part in encode(*(deflate(reply, answer) if answers == "deflated" else (reply, answer))):
+        for part in encode(*(deflate(reply, answer) if compressed else (reply, answer))):
             sink.write(part)
         sink.flush()
 

@@ -26,7 +26,7 @@ from devices.profile import ProfileWriter
 from profilers import sentinels
 from profilers.errors import MeasurementError
 from profilers.measuring import loaded, usual_ms
-from profilers.timing import DISTURBED, WARM_UP_RUNS, Deadline, measure
+from profilers.timing import DISTURBED, Deadline, measure, warm
 
 BATCH = 100
 FIRST_BATCH = 25  # in the first visit, so that little time is enough for some networks
@@ -279,8 +279,7 @@ class _Work:
         """A quick look at the sentinels that follow the clock: ``(2,)`` ms of the small and the medium one."""
         taken = []
         for session, runs in zip(self._beside[: len(GLANCE_RUNS)], GLANCE_RUNS, strict=True):
-            session.run(WARM_UP_RUNS)
-            taken.append(1e3 * float(np.quantile(session.run(runs), 0.1)))
+            taken.append(1e3 * float(np.quantile(warm(session, runs), 0.1)))
         return np.array(taken)
 
     def _lost(self, digest: str, error: HwnasError) -> None:

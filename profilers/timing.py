@@ -150,8 +150,7 @@ def collect(
     for done in range(1, 2 * rounds + 1):
         order.append(rng.permutation(len(everyone)))
         for i in order[-1]:
-            everyone[i].run(WARM_UP_RUNS)
-            taken[i].append(everyone[i].run(runs[i]))
+            taken[i].append(warm(everyone[i], runs[i]))
         slow = slowness(np.array([round_lows(np.stack(t)) for t in taken[first_sentinel:]]).reshape(-1, done), usual)
         calm = slow <= 1 + DISTURBED
         kept = slow <= max(1.0, slow.min()) * (1 + DISTURBED)
@@ -169,6 +168,11 @@ def collect(
         kept,
         stable=bool(enough or calm.all()),
     )
+
+
+def warm(session: Timed, runs: int) -> Seconds:
+    """``(runs,)`` seconds, behind runs that bring the caches back. All of them are one request: each has its price elsewhere."""
+    return session.run(WARM_UP_RUNS + runs)[WARM_UP_RUNS:]
 
 
 def round_lows(seconds: Seconds) -> Seconds:

@@ -267,3 +267,19 @@ def test_runs_beyond_the_budget_of_one_request_are_asked_for_again() -> None:
         seconds = session.run(3_000)
     assert seconds.shape == (3_000,)
     assert seconds.sum() > 0.75  # which is what one request may take at most
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_answers_are_compressed_where_that_is_asked_for(compressed: bool) -> None:
+    command = [sys.executable, "-P", "-c", BADLY_BEHAVED.format(does="pass")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        (request,) = frames.encode({"ask": "hello", "compressed": compressed})
+        process.stdin.write(request)
+        process.stdin.flush()
+        length = frames.header_length(process.stdout.read(frames.PREFIX))
+        header, _ = frames.decode_header(process.stdout.read(length))
+    assert header["versions"]
+    assert ("deflated" in header) == compressed
