@@ -12,6 +12,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
+from torch import nn
 
 import devices
 import profilers
@@ -27,9 +29,10 @@ from benchmarks.loopback import Loopback
 from devices import Graph, Node, TensorType
 from devices.errors import ConnectionLost, DeviceCrashed, DeviceTimedOut, DeviceUnavailable
 from devices.events import Note, Progress
+from devices.frames import encode
 from devices.process import Conversation
 from devices.profile import Profile
-from devices.ssh import client, target, worker
+from devices.ssh import client, supervisor, target, worker
 from devices.ssh.address import Address, split
 from hwnas.cli import execute
 
@@ -106,6 +109,27 @@ def test_wrong_addresses_are_refused_before_anything_is_started(text: str) -> No
         devices.open(text)
 
 
+def test_how_fast_a_link_is_shows_in_what_comes_over_it() -> None:
+    reading, writing = os.pipe()
+    host = supervisor._Host(reading)
+    assert host.bytes_per_s < supervisor.FAST_BYTES_PER_S  # nothing is known: answers are compressed
+    chunk, pause_s, chunks = bytes(1 << 15), 0.02, 8
+
+    def send() -> None:
+        os.write(writing, encode({"ask": "load"}, [bytes(chunks * len(chunk))])[0])
+        for _ in range(chunks):
+            time.sleep(pause_s)
+            os.write(writing, chunk)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    host.read()
+    sender.join()
+    os.close(reading)
+    os.close(writing)
+    assert 0 < host.bytes_per_s <= len(chunk) / pause_s
+
+
 def test_the_same_device_wherever_it_is(spec: str) -> None:
     graph = network(16)
     with devices.open("onnxruntime") as here, devices.open(spec) as there:
@@ -117,6 +141,62 @@ def test_the_same_device_wherever_it_is(spec: str) -> None:
             assert one.memory() == other.memory()
             assert other.run(7).shape == (7,)
         assert devices.resident_bytes(there.spec, graph) > 0  # in a process of its own, while the other has the machine
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "torch"])
+def test_other_runtimes_run_there_too(machine: Loopback, spec: str, runtime: str) -> None:
+    at, _ = split(machine.address)
+    assert at is not None
+    elsewhere = f"{machine.address}/{runtime}"
+    with pytest.raises(DeviceUnavailable, match=f"{runtime} is not set up on") as caught:
+        devices.open(elsewhere)
+    assert caught.value.hint == f"Set it up: hwnas devices setup {elsewhere}"
+    try:
+        assert target.setup(at, runtime, python=sys.executable).unavailable == ""
+        graph = replace(network(), make_module=made_up_module)
+        with devices.open(runtime) as here, devices.open(elsewhere) as there:
+            there.info.require_same(here.info, what="that")
+            native = there.native(graph)
+            shipped = replace(graph, native=native)
+            with here.load(shipped) as one, there.load(shipped) as other, there.load(graph) as original:
+                np.testing.assert_array_equal(one.outputs()[0], other.outputs()[0])
+                np.testing.assert_allclose(original.outputs()[0], other.outputs()[0], rtol=1e-5, atol=1e-6)
+                assert [k.kernel for k in one.kernels()] == [k.kernel for k in other.kernels()]
+                assert one.memory() == other.memory()
+                assert other.run(7).shape == (7,)
+    finally:
+        target.remove(at, runtime)
+
+
+def made_up_module() -> nn.Module:
+    """The torch module of the network."""
+    return nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.ReLU())
+
+
+def test_a_python_without_the_runtime_is_said(machine: Loopback, spec: str) -> None:
+    at, _ = split(machine.address)
+    assert at is not None
+    folder = machine.folder / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    site = next(folder.glob("lib/python*/site-packages"))
+    (site / "numpy.pth").write_text(f"import sys; sys.path.append({str(only_numpy(machine.folder))!r})\n")
+    try:
+        told = target.setup(at, "openvino", python=str(folder / "bin" / "python"))
+        assert told.unavailable == "not installed: pip install openvino"
+        with pytest.raises(DeviceUnavailable, match="'openvino' is not installed there") as caught:
+            devices.open(f"{machine.address}/openvino")
+        assert f"hwnas devices setup {machine.address}/openvino" in caught.value.hint
+    finally:
+        target.remove(at, "openvino")
+
+
+def only_numpy(folder: Path) -> Path:
+    """A folder of packages that has numpy and nothing else."""
+    packages = folder / "packages"
+    packages.mkdir(exist_ok=True)
+    for found in Path(sysconfig.get_path("purelib")).glob("numpy*"):
+        (packages / found.name).symlink_to(found)
+    return packages
 
 
 def test_models_travel_compressed_and_once(machine: Loopback, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
