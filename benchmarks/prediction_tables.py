@@ -76,6 +76,27 @@ def row(name: str, predicted: Floats, measured: Floats) -> str:
     )
 
 
+README_HEADER = """\
+| device | kernels measured | seconds | ±5 % | ±10 % | RMSPE | Kendall's τ | noise floor |
+|---|---|---|---|---|---|---|---|"""
+
+
+def readme_row(device: str, kernels: int, seconds: float, predicted: Floats, measured: Floats, again: Floats) -> str:
+    """A line for the table of all devices in the README: how many different kernels a profile of so many seconds has, the errors,
+    and beside them the RMSPE of measuring the same networks again."""
+    error, repeated = predicted / measured - 1, (again / measured - 1)[np.isfinite(again)]
+    cells = (
+        f"`{device}`",
+        f"{kernels:,}",
+        f"{seconds:.0f}",
+        *(f"{np.mean(np.abs(error) <= limit):.0%}".replace("%", " %") for limit in (0.05, 0.1)),
+        f"{np.sqrt(np.mean(error**2)):.1%}".replace("%", " %"),
+        f"{kendalltau(predicted, measured).statistic:.3f}".lstrip("0"),
+        f"{np.sqrt(np.mean(repeated**2)):.1%}".replace("%", " %") if len(repeated) else "–",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
 def coverage(name: str, inside: NDArray[np.bool_], wanted: float) -> str:
     """One line on an interval."""
     return f"{name:34} covers {inside.mean():.1%} of {len(inside)} (wanted {wanted:.0%})"

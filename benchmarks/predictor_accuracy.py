@@ -7,8 +7,10 @@
 The generic profile is made as any user makes it; nothing that samples it imports the families. Random members of every
 family, and ONNX files named with ``--models``, are measured before and after it, in the same interleaved rounds beside the
 same sentinels. How far their two measurements differ is the first line of the table: no predictor is better. Baselines learn
-from the truth itself, of all families but the one they are asked for. The same command goes on from what FOLDER holds; a
-folder is for one device and precision.
+from the truth itself, of all families but the one they are asked for. The last line is one of the README's table of devices. The
+same command goes on from what FOLDER holds; a folder is for one device and precision.
+
+torch runs search spaces' networks alone: there the profile is of one space and the families are the others.
 """
 
 from __future__ import annotations
@@ -26,16 +28,27 @@ from numpy.typing import NDArray
 import devices
 from benchmarks import truth
 from benchmarks.families.members import FAMILIES
-from benchmarks.prediction_tables import HEADER, baselines, coverage, kernel_kinds, memory_row, row
-from benchmarks.truth import PROFILE, Measured, Network
+from benchmarks.prediction_tables import (
+    HEADER,
+    README_HEADER,
+    baselines,
+    coverage,
+    kernel_kinds,
+    memory_row,
+    readme_row,
+    row,
+)
+from benchmarks.truth import PROFILE, TIMELINE, Measured, Network
 from devices import Graph, Profile
 from devices.profile import load as load_profile
+from devices.spec import runtime_of
 from hwnas.commands.answer import shapes
 from predictors import Estimates, LatencyPredictor, load_or_fit
 
 Floats = NDArray[np.float64]
 
 FILES = "model files"
+SPACES = ("fbnet", "nasbench201", "nasbench_macro")
 PEERS = (
     f"{'nn-Meter, phone CPU (its paper)':34} {'74 %':>7} {'99.0 %':>7} {'4.2 %':>7}",
     f"{'LitePred, 85 platforms (its paper)':34} {'79–98 %':>7}",
@@ -152,6 +165,16 @@ def measured_p50(measured: Measured) -> Floats:
     return np.array([measured.truth.timings[n.graph.digest()].p50_ms for n in measured.networks])
 
 
+def summary(measured: Measured, predictor: LatencyPredictor, profile: Profile, seconds: float) -> str:
+    """The device in one line."""
+    of = np.array([n.family != FILES for n in measured.networks])
+    lowerings = [measured.truth.lowerings[n.graph.digest()] for n in measured.networks]
+    kernels = {k.kernel for low in profile.lowerings.values() for k in low.kernels}
+    predicted = predictor.predict_lowerings(lowerings).latency_ms
+    again = measured.second / measured.first * measured.latency_ms
+    return readme_row(profile.info.spec, len(kernels), seconds, predicted[of], measured.latency_ms[of], again[of])
+
+
 def model_file(text: str) -> Graph:
     """An ONNX file with the shapes that it leaves open, as told on the command line."""
     path, _, inputs = text.partition(":")
@@ -169,13 +192,17 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=300, help="of the profile, in seconds")
     parser.add_argument("--truth-limit", type=float, default=300, help="of measuring what is predicted, in seconds")
     parser.add_argument("--per-family", type=int, default=10)
-    parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=list(FAMILIES), metavar="NAME")
+    parser.add_argument("--families", nargs="*", choices=[*FAMILIES, *SPACES], metavar="NAME")
     parser.add_argument("--models", nargs="*", default=[], metavar="FILE[:NAME=1x3x320x320,…]")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     given.keep.mkdir(parents=True, exist_ok=True)
-    networks = truth.of_families(given.families, given.per_family, given.precision, given.keep, given.seed)
+    if runtime_of(given.device) == "torch":
+        networks = truth.of_spaces(given.families or SPACES, given.per_family, given.seed)
+    else:
+        families = given.families or list(FAMILIES)
+        networks = truth.of_families(families, given.per_family, given.precision, given.keep, given.seed)
     networks += [Network(FILES, model_file(text)) for text in given.models]
     with devices.open(given.device) as device:
         print(f"{device.info.spec}, {given.precision}, {len(networks)} networks")
@@ -192,6 +219,9 @@ def main() -> None:
     )
     lines, value = report(measured, predictor, profile)
     print("\n".join(lines))
+    if not given.profile:
+        seconds, _ = json.loads((given.keep / TIMELINE).read_text())[-1]
+        print(f"\n{README_HEADER}\n{summary(measured, predictor, profile, seconds)}")
     if given.out:
         given.out.write_text(json.dumps(value, indent=1))
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import devices
 import hwnas.profiles
+import hwnas.spaces
 import profilers
 from benchmarks.families.int8 import STYLES, quantized
 from benchmarks.families.members import members
@@ -26,9 +27,11 @@ from devices import Device, Graph, Profile
 from devices.events import Note, Progress
 from devices.journal import read
 from devices.profile import load as load_profile
+from devices.spec import runtime_of
 
 Floats = NDArray[np.float64]
 
+INPUT_SHAPE, CLASSES = (3, 32, 32), 10
 PROFILE, TRUTH, TIMELINE, STAGES = "device.profile.jsonl", "truth.profile.jsonl", "timeline.json", "stages.json"
 
 
@@ -75,10 +78,17 @@ def of_families(families: Sequence[str], each: int, precision: str, folder: Path
     return found
 
 
+def of_spaces(names: Sequence[str], each: int, seed: int = 0) -> list[Network]:
+    """Random networks of search spaces: those have torch modules."""
+    rng = np.random.default_rng(seed)
+    opened = {name: hwnas.spaces.open(name, INPUT_SHAPE, CLASSES) for name in names}
+    return [Network(name, space.graph(g)) for name, space in opened.items() for g in space.sample(rng, each)]
+
+
 def measure(
     device: Device, networks: Sequence[Network], folder: Path, *, profile_s: float | None, truth_s: float, seed: int = 0
 ) -> Measured:
-    """Truth for half of ``truth_s``, the generic profile for ``profile_s`` (None: it is there already), truth for the rest."""
+    """Truth for half of ``truth_s``, the profile for ``profile_s`` (None: it is there already), truth for the rest."""
     graphs = [n.graph for n in networks]
     finished = folder / STAGES
     done = json.loads(finished.read_text()) if finished.exists() else []
@@ -97,7 +107,9 @@ def measure(
 
 
 def make_profile(device: Device, folder: Path, time_limit_s: float | None, seed: int = 0) -> None:
-    """The generic profile, and how many bytes of it were there after how many seconds."""
+    """The generic profile, or of a device that runs search spaces alone that of ``mobile``, and how many bytes of it were there
+    after how many seconds."""
+    space = hwnas.spaces.open("mobile", INPUT_SHAPE, CLASSES) if runtime_of(device.spec) == "torch" else None
     path, started, timeline = folder / PROFILE, time.perf_counter(), [(0.0, 0)]
 
     def note(event: Note | Progress) -> None:
@@ -105,7 +117,8 @@ def make_profile(device: Device, folder: Path, time_limit_s: float | None, seed:
         if path.exists():
             timeline.append((time.perf_counter() - started, path.stat().st_size))
 
-    hwnas.profiles.make(device, path, seed=seed, time_limit_s=time_limit_s, on_event=note)
+    hwnas.profiles.make(device, path, space=space, seed=seed, time_limit_s=time_limit_s, on_event=note)
+    timeline.append((time.perf_counter() - started, path.stat().st_size))
     (folder / TIMELINE).write_text(json.dumps(timeline))
 
 

@@ -14,7 +14,7 @@ import hwnas.spaces
 import profilers
 from benchmarks import budget_fidelity, onboarding_cost, predictor_accuracy, truth
 from benchmarks.budget_fidelity import Case
-from benchmarks.prediction_tables import baselines, memory_row, row
+from benchmarks.prediction_tables import README_HEADER, baselines, memory_row, row
 from benchmarks.truth import PROFILE, TIMELINE, Measured
 from devices.profile import load as load_profile
 from hwnas.spaces.mobile import MobileSpace
@@ -78,6 +78,10 @@ def test_the_report_has_every_family_and_baselines_that_did_not_see_it(kept: tup
     text = "\n".join(lines)
     for name in (*FAMILIES, "all families", "measured again", "FLOPs, linear", "nn-Meter", "memory: 1-D audio"):
         assert f"\n{name}" in text
+    line = predictor_accuracy.summary(measured, load_or_fit(path), load_profile(path), 12.4)
+    assert line.startswith("| `onnxruntime:threads=1` | ")
+    assert line.split(" | ")[2] == "12"
+    assert line.count("|") == README_HEADER.splitlines()[0].count("|")
     assert len(value["networks"]) == len(measured.networks)
     for network in value["networks"]:
         latency, low, high = network["exact"]
