@@ -24,7 +24,7 @@ class Candidates:
 
     Attributes:
         genotypes: ``(n, G)``, canonical.
-        accuracy: ``(n,)`` fractions on validation data.
+        accuracy: ``(n,)`` fractions on validation data; scores from 0 to 1 where the source says so.
         costs: latency, its upper bound, memory and model size, ``(n,)`` each, as the search sees them.
         accuracy_source: ``(n,)`` words: ``"supernet"``, ``"short_training"``, ``"tabulated"`` …
         costs_source: ``(n,)`` words: ``"measured"``, ``"predicted"``, ``"tabulated"`` …
@@ -37,8 +37,10 @@ class Candidates:
     costs_source: Words
 
     @staticmethod
-    def of(genotypes: Genotypes, accuracy: Floats, costs: Costs, accuracy_source: str, costs_source: str) -> Candidates:
-        """Candidates whose numbers came from the same place."""
+    def of(
+        genotypes: Genotypes, accuracy: Floats, costs: Costs, accuracy_source: str | Sequence[str], costs_source: str
+    ) -> Candidates:
+        """Candidates; accuracies are all from the same place, or a word says for each where from."""
         n = len(genotypes)
         return Candidates(genotypes, accuracy, costs, np.full(n, accuracy_source), np.full(n, costs_source))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hwnas import plots
 from hwnas import report_text as text
+from hwnas.accuracy import is_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,7 @@ MOST_POINTS = 3000
 
 def front(candidates: ReportCandidates, limit_ms: float | None) -> go.Figure:
     """Accuracy against latency of what was looked at, the Pareto front, the winner, and what the budget shuts out."""
-    figure = plots.figure("p50 latency, ms", "accuracy, %")
+    figure = plots.figure("p50 latency, ms", _axis(candidates.source))
     known = np.isfinite(candidates.accuracy)
     accuracy = 100 * candidates.accuracy
     marked = [*candidates.front, *([] if candidates.winner is None else [candidates.winner])]
@@ -71,13 +72,13 @@ def front(candidates: ReportCandidates, limit_ms: float | None) -> go.Figure:
             font_color=plots.WINNER,
         )
     plots.focus(figure, accuracy[known], accuracy[marked])
-    figure.update_traces(hovertemplate="%{x:.3f} ms<br>%{y:.2f} %")
+    figure.update_traces(hovertemplate="%{x:.3f} ms<br>%{y:.2f}" + _unit(candidates.source))
     return figure
 
 
 def progress(candidates: ReportCandidates) -> go.Figure:
     """Accuracy of each network in the order of the search, and the best feasible so far."""
-    figure = plots.figure("networks evaluated", "accuracy, %")
+    figure = plots.figure("networks evaluated", _axis(candidates.source))
     known = np.flatnonzero(np.isfinite(candidates.accuracy))
     accuracy = 100 * candidates.accuracy[known]
     number = np.arange(1, len(known) + 1)
@@ -96,7 +97,7 @@ def progress(candidates: ReportCandidates) -> go.Figure:
         line={"color": plots.ACCENT, "width": 2, "shape": "hv"},
     )
     plots.focus(figure, accuracy, best[steps])
-    figure.update_traces(hovertemplate="network %{x}<br>%{y:.2f} %")
+    figure.update_traces(hovertemplate="network %{x}<br>%{y:.2f}" + _unit(candidates.source))
     return figure
 
 
@@ -196,3 +197,11 @@ def _add_checks(figure: go.Figure, checks: Sequence[Check], y: Sequence[float]) 
                 marker=marker,
                 text=[html.escape(checks[i].name, quote=False) for i in rows],
             )
+
+
+def _axis(source: str) -> str:
+    return f"{source}, of 100" if is_score(source) else "accuracy, %"
+
+
+def _unit(source: str) -> str:
+    return "" if is_score(source) else " %"

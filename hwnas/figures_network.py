@@ -90,9 +90,10 @@ def curves(histories: Sequence[ReportHistory], what: Literal["loss", "accuracy"]
     return figure
 
 
-def effects(strongest: Sequence[Effect], of: Literal["accuracy", "latency"]) -> go.Figure:
-    """One line per gene: what its dearest option does in place of the cheapest, with the 95 % interval."""
-    unit = "points of accuracy" if of == "accuracy" else "latency, %"
+def effects(strongest: Sequence[Effect], of: Literal["accuracy", "latency"], measure: str = "accuracy") -> go.Figure:
+    """One line per gene: what its dearest option does in place of the cheapest, with the 95 % interval; ``measure`` is what the
+    search ranked networks by."""
+    unit = f"points of {measure}" if of == "accuracy" else "latency, %"
     figure = plots.figure(unit, "")
     shown = list(reversed(strongest))
     intervals = [effect.accuracy if of == "accuracy" else effect.latency for effect in shown]

@@ -9,6 +9,7 @@ import numpy as np
 from hwnas import effects as effect
 from hwnas import figures_network
 from hwnas import report_text as text
+from hwnas.accuracy import is_score
 from hwnas.report_elements import Cell, Picture, Plot, Section, Table
 
 if TYPE_CHECKING:
@@ -25,12 +26,15 @@ def choices(data: ReportData) -> Section | None:
     found = data.effects
     if found is None or not found.effects:
         return None
+    source = data.candidates.source
+    measure = text.measure(source)
+    estimated = source if is_score(source) else "estimated accuracy"
     strongest = effect.strongest(found)[:_MOST_GENES]
     sure = [e for e in strongest if e.accuracy.low > 0 or e.accuracy.high < 0]
     first = (
-        f"Most for accuracy did {_said(sure[0])}. "
+        f"Most for {measure} did {_said(sure[0])}. "
         if sure
-        else "No decision alone has an effect on accuracy beyond doubt. "
+        else f"No decision alone has an effect on {measure} beyond doubt. "
     )
     dearest = max(strongest, key=lambda e: abs(e.latency.value))
     return Section(
@@ -38,15 +42,15 @@ def choices(data: ReportData) -> Section | None:
         "Which decisions matter",
         (
             f"{first}Most for latency did {_said(dearest)}. The decisions’ own effects, added up, explain "
-            f"{text.percent(found.accuracy_explained)} of the differences in estimated accuracy between {found.networks:,} "
+            f"{text.percent(found.accuracy_explained)} of the differences in {estimated} between {found.networks:,} "
             f"networks and {text.percent(found.latency_explained)} of those in latency; the rest is how they act together, "
             "and chance.",
         ),
         (
             Plot(
                 "effects-accuracy",
-                figures_network.effects(strongest, "accuracy"),
-                "What the dearest option does to accuracy in place of the cheapest, the others being equal; 95 % interval.",
+                figures_network.effects(strongest, "accuracy", measure),
+                f"What the dearest option does to {measure} in place of the cheapest, the others being equal; 95 % interval.",
             ),
             Plot(
                 "effects-latency",
@@ -58,7 +62,7 @@ def choices(data: ReportData) -> Section | None:
         more_label=f"All {len(found.effects)} options",
         more=Table(
             "Effects of options",
-            tuple(Cell(h) for h in ("decision", "option", "accuracy, points", "latency", "networks")),
+            tuple(Cell(h) for h in ("decision", "option", f"{measure}, points", "latency", "networks")),
             tuple(
                 (
                     Cell(e.gene),

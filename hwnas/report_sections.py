@@ -10,6 +10,7 @@ from hwnas import figures
 from hwnas import report_findings as findings
 from hwnas import report_text as text
 from hwnas import report_time as times
+from hwnas.accuracy import is_score
 from hwnas.report_elements import Cell, Plot, Section, Table
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ def _search(data: ReportData) -> Section | None:
     within = int(candidates.feasible.sum())
     total = len(candidates.accuracy)
     caption = (
-        "Each point is a network: further left is faster, higher is more accurate. The line joins the "
-        f"{len(candidates.front)} that no other beats in both; the star was chosen. Accuracies come from the search’s own "
-        f"estimate ({candidates.source}), latencies from the predictor."
+        f"Each point is a network: further left is faster, higher is {_better(candidates.source)}. The line joins the "
+        f"{len(candidates.front)} that no other beats in both; the star was chosen. {_ranking(candidates.source)}, latencies "
+        "from the predictor."
     )
     if known > figures.MOST_POINTS:
         caption += f" A sample of {figures.MOST_POINTS:,} is drawn."
@@ -83,8 +84,8 @@ def _search(data: ReportData) -> Section | None:
     )
     if candidates.predictor_tau is not None:
         sentence += (
-            " A predictor of accuracy, fitted to those before, proposed them; on networks held out of it, its rank correlation "
-            f"with what was evaluated (Kendall’s τ) came to {candidates.predictor_tau:.2f}."
+            f" A predictor of {text.measure(candidates.source)}, fitted to those before, proposed them; on networks held out of "
+            f"it, its rank correlation with what was evaluated (Kendall’s τ) came to {candidates.predictor_tau:.2f}."
         )
     return Section(
         "search",
@@ -92,6 +93,16 @@ def _search(data: ReportData) -> Section | None:
         (sentence,),
         tuple(plots),
     )
+
+
+def _better(source: str) -> str:
+    return f"a higher {source}" if is_score(source) else "more accurate"
+
+
+def _ranking(source: str) -> str:
+    if is_score(source):
+        return f"Networks were ranked by their {source}, which is no accuracy, from 0 to 100 with the middle of the space at 50"
+    return f"Accuracies come from the search’s own estimate ({source})"
 
 
 def _files(data: ReportData) -> Section | None:

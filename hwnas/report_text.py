@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.accuracy import is_score
+
 if TYPE_CHECKING:
     from hwnas.report import Check, ReportData
 
@@ -85,6 +87,11 @@ def lead(data: ReportData) -> str:
     return " ".join(s for s in sentences if s)
 
 
+def measure(source: str) -> str:
+    """What numbers from ``source`` are called."""
+    return source if is_score(source) else "accuracy"
+
+
 def notes(data: ReportData) -> list[str]:
     """What the reader must know before believing the figures."""
     certificate = data.certificate or {}
@@ -100,9 +107,11 @@ def _headline_of_search(data: ReportData) -> str:
     if candidates.winner is None:
         return f"No network has been chosen yet; {len(candidates.accuracy):,} were looked at."
     accuracy, latency = candidates.accuracy[candidates.winner], candidates.latency_ms[candidates.winner]
+    ranked_by = f"a {candidates.source} of {100 * accuracy:.2f} of 100"
+    estimate = ranked_by if is_score(candidates.source) else f"{percent(accuracy)} ({candidates.source})"
     return (
-        f"The search chose a network of {milliseconds(latency)} (predicted) and {percent(accuracy)} "
-        f"({candidates.source}); nothing has been certified yet."
+        f"The search chose a network of {milliseconds(latency)} (predicted) and {estimate}; "
+        "nothing has been certified yet."
     )
 
 

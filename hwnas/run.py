@@ -61,6 +61,7 @@ class RunResult:
         budget: its limits, absolute.
         genotype, genes: the network's.
         accuracy: what the search took its accuracy for.
+        accuracy_source: where that number is from; see :func:`hwnas.accuracy.is_score`.
         predicted, measured: its costs before the training, by the names of :class:`hwnas.costs.Costs`.
         within_budget: what the certificate says; before there is one, what the measurement before the training said.
         certificate: the one in ``bundle/``, or None.
@@ -72,6 +73,7 @@ class RunResult:
     genotype: tuple[int, ...]
     genes: Mapping[str, Any]
     accuracy: float
+    accuracy_source: str
     predicted: Mapping[str, float]
     measured: Mapping[str, float]
     within_budget: bool
@@ -195,6 +197,7 @@ def _run_one(
         tuple(winner.genotype.tolist()),
         genes,
         winner.accuracy,
+        judge.source,
         winner.predicted,
         winner.measured,
         within,

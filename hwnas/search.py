@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.events import OnEvent, Progress, ignore
+from hwnas.accuracy import is_score, source_of
 from hwnas.candidates import Candidates
 from hwnas.errors import JournalMismatch, SearchError
 from hwnas.problem import Problem, keys
@@ -22,14 +23,16 @@ _ASKED = 8  # times a searcher may propose, before what it proposes is repaired
 
 
 class AccuracyModel(Protocol):
-    """Says how accurate networks would be. ``source`` is the word for what its numbers are, e.g. ``"supernet"``."""
+    """Says how accurate networks would be. ``source`` is the word for what its numbers are, e.g. ``"supernet"``; see
+    :func:`hwnas.accuracy.is_score` for numbers that only rank."""
 
     @property
     def source(self) -> str:
         """The word."""
 
     def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
-        """``(n,)`` fractions on validation data, a function of the genotype alone."""
+        """``(n,)`` fractions on validation data, or scores from 0 to 1; a function of the genotype alone, unless the
+        model says of what else."""
 
 
 class Searcher(ABC):
@@ -100,14 +103,15 @@ def search(
     while done < evaluations and len(asked := _asked(problem, searcher, min(generation, evaluations - done), seen)):
         unit = recorded.pop(0) if recorded else None
         accuracies = accuracy.accuracy(asked) if unit is None else _replayed(unit, asked)
-        source = accuracy.source if unit is None else unit["accuracy_source"]
+        source = source_of(accuracy, asked) if unit is None else unit["accuracy_source"]
         results = Candidates.of(asked, accuracies, problem.costs.costs(asked), source, problem.costs.source)
         if unit is None and journal is not None:
             journal.append(_unit(attempt, results, source, searcher.predictor_tau))
         searcher.tell(results)
         told.append(results)
         done, best = done + len(asked), max(best, results.accuracy.max())
-        on_event(Progress("search", done, evaluations, f"best {best:.2%}"))
+        shown = f"{accuracy.source} {100 * best:.2f} of 100" if is_score(accuracy.source) else f"{best:.2%}"
+        on_event(Progress("search", done, evaluations, f"best {shown}"))
     found = Candidates.joined(told)
     return Result(found, problem.best(found))
 
@@ -137,7 +141,7 @@ def _asked(problem: Problem, searcher: Searcher, n: int, seen: set[bytes]) -> Ge
     return found
 
 
-def _unit(attempt: int, results: Candidates, source: str, predictor_tau: float | None) -> dict[str, Any]:
+def _unit(attempt: int, results: Candidates, source: str | list[str], predictor_tau: float | None) -> dict[str, Any]:
     unit = {
         "unit": "generation",
         "attempt": attempt,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from hwnas.search import AccuracyModel
-    from hwnas.space import SearchSpace
+    from hwnas.space import Genotypes, SearchSpace
     from hwnas.task import Task
 
 _HERE = sys.modules[__name__]
@@ -32,6 +32,25 @@ class SharedWeights(Protocol):
 
     def teacher(self) -> nn.Module:
         """The largest network, to learn from."""
+
+
+@runtime_checkable
+class SeveralSources(Protocol):
+    """An accuracy model whose numbers are not all of one kind."""
+
+    def sources(self, genotypes: Genotypes) -> list[str]:
+        """The word for the number of each network ``(n, G)``."""
+
+
+def source_of(model: AccuracyModel, genotypes: Genotypes) -> str | list[str]:
+    """The word for the numbers of networks ``(n, G)`` that ``model`` was asked for, or one for each."""
+    return model.sources(genotypes) if isinstance(model, SeveralSources) else model.source
+
+
+def is_score(source: str) -> bool:
+    """Whether numbers from ``source`` are scores that rank networks, from 0 to 1 too, but no fractions of any images: whoever
+    shows them does not call them accuracies, nor gives them in percent."""
+    return source.endswith(" score")
 
 
 def names() -> list[str]:
@@ -64,6 +83,8 @@ def check(name: str, settings: Mapping[str, Any]) -> BaseModel:
         return kind.model_validate(dict(settings))
     except ValidationError as error:
         finding = error.errors()[0]
+        if not finding["loc"]:  # settings that do not go together
+            raise ValueError(f"accuracy model {name!r}: {finding['msg'].removeprefix('Value error, ')}.") from None
         raise ValueError(f"{finding['loc'][0]}: {finding['msg']}, got {finding['input']!r}.") from None
 
 

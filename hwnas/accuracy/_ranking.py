@@ -11,14 +11,20 @@ from hwnas.space import Genotypes
 from hwnas.task import Split, Task
 
 
+def some(split: Split, images: int, seed: int) -> Split:
+    """``images`` of a split, drawn by ``seed``; all if there are not so many."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(split))[:images])
+    return Split(split.images[chosen], split.labels[chosen])
+
+
 def ranking_split(task: Task, images: int, seed: int) -> Split:
     """``images`` of the validation split, drawn by ``seed``; all if there are not so many."""
-    return _some(task.validation, images, seed)
+    return some(task.validation, images, seed)
 
 
 def calibration_images(task: Task, images: int, seed: int) -> NDArray[np.uint8]:
     """``(n, C, H, W)`` training images, drawn by ``seed``, to take batch norm statistics from."""
-    return _some(task.train, images, seed).images
+    return some(task.train, images, seed).images
 
 
 def remembered(
@@ -30,8 +36,3 @@ def remembered(
         if row.tobytes() not in memory:
             memory[row.tobytes()] = evaluate(row)
     return np.array([memory[row.tobytes()] for row in rows])
-
-
-def _some(split: Split, images: int, seed: int) -> Split:
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(split))[:images])
-    return Split(split.images[chosen], split.labels[chosen])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwnas.accuracy import is_score
 from hwnas.commands.answer import NOT_WITHIN_BUDGET, Answer, Json, kibibytes, milliseconds, percent, table
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def _value(result: RunResult, until: Step) -> dict[str, Any]:
         "budget": asdict(result.budget),
         "genotype": list(result.genotype),
         "genes": dict(result.genes),
-        "accuracy": result.accuracy,
+        "accuracy": None if is_score(result.accuracy_source) else result.accuracy,
+        "accuracy_source": result.accuracy_source,
         "predicted": dict(result.predicted),
         "measured": dict(result.measured),
         "within_budget": result.within_budget,
