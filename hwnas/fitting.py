@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ Backward = Callable[[NDArray[np.uint8], NDArray[np.int64], int], tuple[float, fl
 """Images ``(b, C, H, W)``, labels ``(b,)`` and the step's number to mean loss and fraction correct; leaves gradients."""
 Validate = Callable[[], float]
 """Accuracy of the module with the weights it has, a fraction; may set batch norm's statistics to what belongs to them."""
+Enough = Callable[[Sequence["Epoch"]], bool]
+"""Whether the epochs done so far are enough for now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ def fit(
     on_event: OnEvent,
     validate: Validate | None = None,
     patience: int = 0,
+    enough: Enough | None = None,
     history: list[Epoch] | None = None,
 ) -> tuple[Epoch, ...]:
     """Train ``module`` and leave the average of its weights in it. Goes on from ``checkpoint`` if that exists, bit for bit.
@@ -68,6 +71,8 @@ def fit(
         on_event: told after each step.
         validate: asked at the end of each epoch, with the averaged weights in ``module``.
         patience: epochs of worse validation after which the training ends; 0 is never.
+        enough: asked at the end of each epoch; where it says so, the training pauses as if it had ended. The same call, when
+            asked for more, goes on.
         history: an empty list that is kept to the epochs done so far, for ``backward`` to look at.
 
     Raises:
@@ -101,12 +106,16 @@ def fit(
         first_step=state.step,
     )
     module.train()
-    ended = state.out_of(patience)
+
+    def done() -> bool:
+        return state.out_of(patience) or (enough is not None and enough(state.history))
+
+    ended = done()
     while not ended and (batch := next(steps, None)) is not None:
         state.advance(backward(*batch, state.step), rate=learning_rate(state.step, total, settings), keep=keep)
         if state.step % per_epoch == 0:
             state.end_epoch(per_epoch, validate)
-            ended = state.out_of(patience)
+            ended = done()
         if state.step % settings.checkpoint_steps == 0 or state.step % per_epoch == 0:
             checkpoints.write(checkpoint, state.tensors(), header=header, state=state.to_json())
         on_event(Progress(stage, state.step, state.step if ended else total, state.describe(settings.epochs)))

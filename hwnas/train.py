@@ -18,7 +18,7 @@ from hwnas.accelerator import accelerator, mixed_precision
 from hwnas.accuracy._ranking import calibration_images
 from hwnas.batches import mix
 from hwnas.determinism import reproducible
-from hwnas.fitting import Epoch, fit
+from hwnas.fitting import Enough, Epoch, fit
 from hwnas.supernet import calibrate
 from hwnas.task import Split, Task, normalize
 from hwnas.train_settings import NetworkSettings, TrainSettings
@@ -69,6 +69,7 @@ def train(
     teacher: Teacher | None = None,
     provenance: Mapping[str, Any] | None = None,
     stage: str = "training",
+    enough: Enough | None = None,
     on_event: OnEvent = ignore,
 ) -> Trained:
     """Train ``module`` in place, from the weights it has, and keep the epoch that validates best: averaged weights, batch norm
@@ -87,6 +88,7 @@ def train(
         teacher: whose answers to the same augmented images are learned beside the labels.
         provenance: JSON-able; what the network and its teacher are, so that another training's checkpoint is refused.
         stage: name of the work in progress events.
+        enough: whether the epochs done are enough for now; see :func:`hwnas.fitting.fit`.
         on_event: told after each step.
 
     Raises:
@@ -134,6 +136,7 @@ def train(
             on_event=on_event,
             validate=validate,
             patience=settings.patience,
+            enough=enough,
             history=history,
         )
     return Trained(module.cpu().eval(), tuple(history), max(epoch.validation_accuracy or 0.0 for epoch in history))

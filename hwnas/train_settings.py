@@ -117,3 +117,36 @@ class ShortTrainingSettings(NetworkSettings, RankingSettings):
     """How each network is trained that is to be ranked."""
 
     epochs: _Count = 2
+
+
+class HalvingSettings(ShortTrainingSettings):
+    """How networks that are to be ranked are trained in rounds, of which each goes on with the best only.
+
+    Attributes:
+        epochs: of a network that gets through all rounds; the learning rate's cycle is as long for all of them.
+        first_epochs: of the first round.
+        reduction: one of so many networks goes on, with so many times the epochs (η).
+        brackets: over how many ways to begin generations take turns: with the first round, with the second, …; one is
+            successive halving, more is Hyperband.
+    """
+
+    epochs: _Count = 9
+    first_epochs: _Count = 1
+    reduction: Annotated[int, Field(gt=1)] = 3
+    brackets: _Count = 1
+
+    @model_validator(mode="after")
+    def _check(self) -> HalvingSettings:
+        if self.first_epochs > self.epochs:
+            raise ValueError(f"first_epochs ({self.first_epochs}) must not be more than epochs ({self.epochs})")
+        if self.brackets > len(self.rounds):
+            raise ValueError(f"brackets ({self.brackets}) must not be more than rounds ({len(self.rounds)})")
+        return self
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """Epochs that a network has been trained for at the end of each round."""
+        found = [self.first_epochs]
+        while found[-1] * self.reduction < self.epochs:
+            found.append(found[-1] * self.reduction)
+        return (*found, self.epochs) if found[-1] < self.epochs else tuple(found)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.events import OnEvent
-from hwnas.accuracy._ranking import ranking_split, remembered
+from hwnas.accuracy._alone import Alone
+from hwnas.accuracy._ranking import remembered
 from hwnas.space import Genotypes, SearchSpace
 from hwnas.task import Task
 from hwnas.train_settings import ShortTrainingSettings
@@ -30,35 +31,12 @@ class ShortTraining:
         folder: Path,
         on_event: OnEvent,
     ) -> None:
-        self._space, self._task, self._settings, self._seed = space, task, settings, seed
-        self._folder, self._on_event = folder, on_event
-        self._validation = ranking_split(task, settings.validation_images, seed)
+        self._alone = Alone(space, task, settings=settings, seed=seed, folder=folder, on_event=on_event)
         self._memory: dict[bytes, float] = {}
 
     def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
         """``(n,)`` fractions of the validation images classified correctly."""
-        return remembered(self._memory, genotypes, self._evaluate)
-
-    def _evaluate(self, genotype: NDArray[np.int64]) -> float:
-        from hwnas.determinism import reproducible
-        from hwnas.train import evaluate, train
-
-        self._folder.mkdir(parents=True, exist_ok=True)
-        size = self._space.image_size(genotype)
-        with reproducible(self._seed):
-            module = self._space.build(genotype)
-        # One file per network: a kill loses at most the steps since its last checkpoint.
-        checkpoint = self._folder / ("short-" + "-".join(str(g) for g in genotype.tolist()) + ".safetensors")
-        train(
-            module,
-            self._task,
-            size=size,
-            settings=self._settings,
-            seed=self._seed,
-            checkpoint=checkpoint,
-            on_event=self._on_event,
-        )
-        return evaluate(module, self._validation, self._task, size)
+        return remembered(self._memory, genotypes, lambda genotype: self._alone.trained(genotype)[0])
 
 
 PLUGIN = ShortTraining

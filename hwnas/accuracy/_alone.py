@@ -1,0 +1,60 @@
+"""Training one network alone, from scratch, to rank it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.events import OnEvent
+from hwnas.accuracy._ranking import ranking_split
+from hwnas.space import SearchSpace
+from hwnas.task import Task
+from hwnas.train_settings import ShortTrainingSettings
+
+if TYPE_CHECKING:
+    from hwnas.fitting import Enough
+
+
+class Alone:
+    """Trains networks, each with a checkpoint of its own: a kill loses at most the steps since the last one."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        task: Task,
+        *,
+        settings: ShortTrainingSettings,
+        seed: int,
+        folder: Path,
+        on_event: OnEvent,
+    ) -> None:
+        self._space, self._task, self._settings, self._seed = space, task, settings, seed
+        self._folder, self._on_event = folder, on_event
+        self._validation = ranking_split(task, settings.validation_images, seed)
+
+    def trained(self, genotype: NDArray[np.int64], enough: Enough | None = None) -> tuple[float, Sequence[float]]:
+        """Fraction of the validation images that the network gets right, and the course of its validation accuracy by epoch.
+        A training that was paused, because its epochs were ``enough``, goes on."""
+        from hwnas.determinism import reproducible
+        from hwnas.train import evaluate, train
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        size = self._space.image_size(genotype)
+        with reproducible(self._seed):
+            module = self._space.build(genotype)
+        found = train(
+            module,
+            self._task,
+            size=size,
+            settings=self._settings,
+            seed=self._seed,
+            checkpoint=self._folder / ("short-" + "-".join(str(g) for g in genotype.tolist()) + ".safetensors"),
+            enough=enough,
+            on_event=self._on_event,
+        )
+        accuracy = evaluate(module, self._validation, self._task, size)
+        return accuracy, [epoch.validation_accuracy or 0.0 for epoch in found.history]
