@@ -69,7 +69,7 @@ def report_data(run: str | os.PathLike[str], baselines: str | os.PathLike[str] |
         JournalDamaged: a line of its journal cannot be read.
     """
     folder = Path(run)
-    header, units = _read(folder)
+    header, units = read(folder)
     if header["config"]["seeds"] > 1:
         return replace(
             report_data(_delivered(folder, units), baselines),
@@ -97,7 +97,7 @@ def report_data(run: str | os.PathLike[str], baselines: str | os.PathLike[str] |
         task=header["config"]["task"]["name"],
         device=DeviceInfo.from_json(header["device"]),
         budget=budget,
-        candidates=_candidates(units, budget, measured, chosen, folder),
+        candidates=_candidates(units, budget, chosen, folder),
         choices=chosen["genes"] if chosen else None,
         checks=tuple(checks),
         noise_floor=noise_floor,
@@ -121,7 +121,7 @@ def summary(run: str | os.PathLike[str]) -> dict[str, Any]:
         InvalidData: the folder holds no run.
     """
     folder = Path(run)
-    header, units = _read(folder)
+    header, units = read(folder)
     if header["config"]["seeds"] > 1:
         best = summary(_delivered(folder, units))
         return best | {"run": str(run), "seeds": certificates.read(folder / "bundle").to_json()["seeds"]}
@@ -147,11 +147,23 @@ def summary(run: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def _read(folder: Path) -> tuple[Unit, Sequence[Unit]]:
+def read(folder: Path) -> tuple[Unit, Sequence[Unit]]:
+    """Header and units of a run's journal.
+
+    Raises:
+        InvalidData: the folder holds no run.
+    """
     path = folder / "journal.jsonl"
     if not path.is_file():
         raise InvalidData(f"{folder} holds no run: there is no {path.name}.", hint="Give the folder that was --out.")
     return journals.read(path)
+
+
+def seed_runs(folder: Path) -> list[Path]:
+    """A run's folder, or the folders of its seeds as far as they have begun."""
+    config = read(folder)[0]["config"]
+    own = [seed_folder(folder, config["seed"] + i) for i in range(config["seeds"])]
+    return [folder] if len(own) == 1 else [seed for seed in own if (seed / "journal.jsonl").is_file()]
 
 
 def _delivered(folder: Path, units: Sequence[Unit]) -> Path:
@@ -178,14 +190,16 @@ def _required(units: Sequence[Unit], name: str, folder: Path) -> Unit:
     return unit
 
 
-def _candidates(
-    units: Sequence[Unit], budget: Budget, measured: Sequence[Unit], chosen: Unit | None, folder: Path
-) -> ReportCandidates:
-    """All networks that were evaluated; costs, and with them feasibility, as the last measurement corrected them."""
+def evaluated(units: Sequence[Unit], folder: Path) -> Candidates:
+    """All networks that a run evaluated; costs, and with them feasibility, as the last measurement corrected them.
+
+    Raises:
+        InvalidData: it has not searched yet.
+    """
     generations = [unit for unit in units if unit["unit"] == "generation"]
     if not generations:
         _required(units, "generation", folder)
-    factors = corrections(measured)
+    factors = corrections([unit for unit in units if unit["unit"] == "measured"])
     parts = []
     for unit in generations:
         costs = Costs(**{name: np.array(values, np.float64) for name, values in unit["costs"].items()})
@@ -194,7 +208,12 @@ def _candidates(
         genotypes = np.array(unit["genotypes"], np.int64)
         accuracy = np.array(unit["accuracy"])
         parts.append(Candidates.of(genotypes, accuracy, costs, unit["accuracy_source"], "predicted"))
-    whole = Candidates.joined(parts)
+    return Candidates.joined(parts)
+
+
+def _candidates(units: Sequence[Unit], budget: Budget, chosen: Unit | None, folder: Path) -> ReportCandidates:
+    whole = evaluated(units, folder)
+    generations = [unit for unit in units if unit["unit"] == "generation"]
     feasible = budget.feasible(whole.costs)
     positions = np.flatnonzero(feasible)
     winner = None

@@ -89,15 +89,32 @@ def report(
     return Answer({"report": str(page), "pictures": [str(path) for path in pictures]}, shown)
 
 
-def compare(runs: Runs, json: Json = False) -> Answer:
+def compare(
+    runs: Runs,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write the course of the searches, by strategy, into this HTML file.")
+    ] = None,
+    json: Json = False,
+) -> Answer:
     """Runs side by side: budget, the network's cost and accuracy, the file to deploy.
 
-    Example: `hwnas compare runs/seed0 runs/seed1`
+    With `--plot` also fitness and hypervolume by evaluation of each strategy, with the spread over its seeds.
+
+    Example: `hwnas compare runs/seed0 runs/seed1 --plot course.html`
     """
+    from hwnas import course
     from hwnas.report_data import summary
 
     found = [summary(run) for run in runs]
-    return Answer({"runs": found}, [table(_COLUMNS, [_row(value) for value in found])])
+    value: dict[str, Any] = {"runs": found}
+    shown: list[Any] = [table(_COLUMNS, [_row(line) for line in found])]
+    if plot is not None:
+        courses = course.courses(runs)
+        course.write_plot(courses, plot)
+        ends = [each.to_json() for each in courses]
+        value |= {"strategies": ends, "plot": str(plot)}
+        shown += [table(_ENDS, [_end(line) for line in ends]), f"Plot: {plot}"]
+    return Answer(value, shown)
 
 
 _COLUMNS = ("run", "task", "evaluated", "budget", "deploy", "p50", "memory", "size", "test accuracy", "within budget")
@@ -115,4 +132,17 @@ def _row(value: dict[str, Any]) -> tuple[object, ...]:
         kibibytes(value["model_bytes"]),
         percent(value["accuracy"]),
         {True: "yes", False: "no", None: "–"}[value["within_budget"]],
+    )
+
+
+_ENDS = ("strategy", "seeds", "evaluated", "fitness", "±", "hypervolume", "±")
+
+
+def _end(value: dict[str, Any]) -> tuple[object, ...]:
+    ends = [value[name][of] for name in ("fitness", "hypervolume") for of in ("mean", "standard_deviation")]
+    return (
+        value["strategy"],
+        value["seeds"],
+        value["evaluations"],
+        *("–" if end is None else f"{end:.4g}" for end in ends),
     )
