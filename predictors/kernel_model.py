@@ -13,7 +13,6 @@ Times are those of single kernels, as far as the runtime tells them; :mod:`predi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from devices import Kernel, Lowering
 from devices.kernels import kernel_from_json
+from predictors.boosting import boosted, trees_from_json, trees_to_json
 from predictors.errors import NotFitted
 from predictors.features import CONTEXT_FEATURES, KERNEL_FEATURES, TERMS, KernelTable, context, kernel_table
 from predictors.operators import SORTS
@@ -182,7 +182,7 @@ class KernelModel:
             "columns": _COLUMNS,
             "laws": {f: law.tolist() for f, law in self.laws.items()},
             "families": list(self.families),
-            "booster": json.loads(self.booster.save_raw("json")),
+            "booster": trees_to_json(self.booster),
             "measured": [[k.to_json(), v] for k, v in self.measured.items()],
             "ranges": {f: r.tolist() for f, r in self.ranges.items()},
             "contextual": self.contextual,
@@ -204,30 +204,11 @@ class KernelModel:
         return cls(
             {f: np.array(law) for f, law in laws.items()},
             tuple(value["families"]),
-            load_booster(value["booster"]),
+            trees_from_json(value["booster"]),
             {kernel_from_json(k): v for k, v in value["measured"]},
             {f: np.array(r) for f, r in value["ranges"].items()},
             value["contextual"],
         )
-
-
-def boosted(
-    features: Floats, target: Floats, weight: Floats, *, trees: Mapping[str, float], rounds: int, seed: int
-) -> xgboost.Booster:
-    """Trees fitted to ``target`` ``(m,)``, errors weighted by ``weight`` ``(m,)``. One thread: they come out the same."""
-    import xgboost
-
-    fixed = {"objective": "reg:squarederror", "tree_method": "hist", "nthread": 1, "seed": seed, "base_score": 0.0}
-    return xgboost.train({**trees, **fixed}, xgboost.DMatrix(features, target, weight=weight / weight.mean()), rounds)
-
-
-def load_booster(value: Mapping[str, Any]) -> xgboost.Booster:
-    """Trees from XGBoost's own JSON."""
-    import xgboost
-
-    booster = xgboost.Booster({"nthread": 1})
-    booster.load_model(bytearray(json.dumps(value).encode()))
-    return booster
 
 
 def _laws(table: KernelTable, seen: Ints, seconds: Floats) -> tuple[dict[str, Floats], dict[str, Floats]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from predictors.calibration import GUARANTEE, Calibration, difficulty
 from predictors.correction import Correction
 from predictors.errors import NotFitted
 from predictors.estimates import Estimates, KernelEstimate
-from predictors.kernel_model import BOUNDS, Executions, KernelModel, executions
+from predictors.kernel_model import BOUNDS, SHORTEST, Executions, KernelModel, executions
 from predictors.lowering import LearnedLowering
 from predictors.memory import peak_memory
 from predictors.provenance import provenance
@@ -151,7 +152,10 @@ class LatencyPredictor:
         """Predict networks whose kernels are known. ``guarantee`` is the probability with which ``p50_upper_ms`` holds."""
         data = executions(lowerings)
         costs = self.kernel_costs(lowerings)
-        latency = np.array([c.latency_ms.sum() for c in costs]) + self.run_overhead_ms
+        own = np.array([c.latency_ms.sum() for c in costs])
+        shortest = SHORTEST * 1e3 * np.array([max(1, len(c.latency_ms)) for c in costs])
+        # the overhead of a run can come out below zero; a network much shorter than all that were timed still takes time
+        latency = np.maximum.reduce([own + self.run_overhead_ms, own / 2, shortest])
         over = np.array([c.over_ms.sum() for c in costs])
         under = np.array([c.under_ms.sum() for c in costs])
         bounds, profiled = self.kernel_model_.bounds(data)[data.kernel], self.kernel_model_.profiled(data)[data.kernel]
@@ -168,7 +172,7 @@ class LatencyPredictor:
         return Estimates(
             latency,
             latency * self.calibration_.p50,
-            (latency - under) * low,
+            np.maximum((latency - under) * low, 0.0),
             (latency + over) * high,
             (latency + over) * self.calibration_.p50_upper(difficult, guarantee),
             tuple(peak_memory(low.kernels) for low in lowerings),
@@ -215,7 +219,7 @@ class LatencyPredictor:
         path = Path(path)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            part.write_text(json.dumps(value, allow_nan=False, separators=(",", ":")))
+            part.write_text(_json({**value, "sha256": _sha256(value)}))
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
@@ -229,6 +233,8 @@ class LatencyPredictor:
         """
         try:
             value = json.loads(Path(path).read_text())
+            if value.pop("sha256", None) != _sha256(value):
+                raise ValueError("its checksum does not match")
             stale = [k for k, v in provenance(profile_path).items() if value.get(k) != v]
             if stale:
                 raise NotFitted(f"{path} was not learnt from {profile_path} as it is now: {', '.join(stale)} differ.")
@@ -248,6 +254,14 @@ class LatencyPredictor:
         self.held_out_ms_ = dict(value["held_out_ms"])
         self.learned_ = LearnedLowering.from_json(value["lowering"])
         return self
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def _sha256(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_json(value).encode()).hexdigest()
 
 
 def _fit(

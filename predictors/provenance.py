@@ -9,7 +9,7 @@ from typing import Any
 
 from devices.versions import versions
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 def provenance(profile_path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ XGBoost on what is left. A few networks are enough to learn that; the sibling kn
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 
 from devices import Kernel
 from devices.kernels import kernel_from_json
-from predictors.kernel_model import SHORTEST, Executions, KernelModel, boosted, load_booster, shrunk_means
+from predictors.boosting import boosted, trees_from_json, trees_to_json
+from predictors.kernel_model import SHORTEST, Executions, KernelModel, shrunk_means
 from predictors.operators import SORTS
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class TransferredModel:
         return {
             "source": self.source.to_json(),
             "laws": {sort: list(law) for sort, law in self.laws.items()},
-            "booster": json.loads(self.booster.save_raw("json")),
+            "booster": trees_to_json(self.booster),
             "measured": [[k.to_json(), v] for k, v in self.measured.items()],
         }
 
@@ -113,7 +113,7 @@ class TransferredModel:
         return cls(
             KernelModel.from_json(value["source"]),
             {sort: (overhead, factor) for sort, (overhead, factor) in value["laws"].items()},
-            load_booster(value["booster"]),
+            trees_from_json(value["booster"]),
             {kernel_from_json(k): v for k, v in value["measured"]},
         )
 

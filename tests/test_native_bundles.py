@@ -150,7 +150,7 @@ def test_on_another_device_the_onnx_files_are_certified(bundle: Path) -> None:
 
 def test_the_loop_runs_on_torch_by_another_device_in_the_configuration(small_config: Path, tmp_path: Path) -> None:
     text = small_config.read_text().replace("[device]", '[device]\nspec = "torch"')
-    text = text.replace("profile_time_limit_s = 12", "profile_time_limit_s = 60").replace(
+    text = text.replace("profile_time_limit_s = 12", "profile_time_limit_s = 20").replace(
         "latency_ms = 1.0", "latency_ms = 50"
     )
     text = text.replace(
