@@ -95,15 +95,15 @@ def kernels_from_json(rows: Iterable[list[Any]], parts: list[Any], graph: Graph)
             tuple(graph.nodes[n].name for n in nodes),
             tuple(reads),
             bool(is_output),
-            None if seconds is None else positive(seconds, or_zero=True),
+            None if seconds is None else checked_time(seconds, or_zero=True),
             layout,
         )
         for i, nodes, reads, is_output, seconds, layout in rows
     )
 
 
-def positive(value: Any, *, or_zero: bool = False) -> float:
-    """A time.
+def checked_time(value: Any, *, or_zero: bool = False) -> float:
+    """``value``, which is a time.
 
     Raises:
         ValueError: it is not a number, or none that a time can be.

@@ -24,7 +24,7 @@ from typing import Any, Self, final
 
 import numpy as np
 
-from devices._profile_parts import Part, PartsWriter, graph_from_json, kernels_from_json, part_from_json, positive
+from devices._profile_parts import Part, PartsWriter, checked_time, graph_from_json, kernels_from_json, part_from_json
 from devices.device import DeviceInfo, Memory
 from devices.errors import JournalDamaged, ProvenanceMismatch
 from devices.graph import Graph
@@ -250,7 +250,7 @@ class _Content:
                 self._parts += [part_from_json(v) for v in unit["new"]]
                 graph = self._graphs[unit["graph"]] = graph_from_json(unit["source"], self._parts)
                 rows = kernels_from_json(unit["kernels"], self._parts, graph)
-                taken_ms = {digest: positive(ms) for digest, ms in unit["sentinels_ms"].items()}
+                taken_ms = {digest: checked_time(ms) for digest, ms in unit["sentinels_ms"].items()}
                 self._lowerings[unit["graph"]] = Lowering(rows, _memory(unit["memory"])), taken_ms
             case "timings":
                 self._visits.append({})
@@ -291,7 +291,7 @@ class _Content:
 def _timing(value: Mapping[str, Any]) -> Timing:
     timing = Timing(**value)
     for ms in (timing.latency_ms, timing.p50_ms, timing.p95_ms, timing.p50_low_ms, timing.p50_high_ms):
-        positive(ms)
+        checked_time(ms)
     return timing
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ from predictors.estimates import Estimates, KernelEstimate
 from predictors.kernel_model import BOUNDS, SHORTEST, Executions, KernelModel, executions
 from predictors.lowering import LearnedLowering
 from predictors.memory import peak_memory
-from predictors.provenance import provenance
+from predictors.provenance import provenance, sealed, unsealed
 from predictors.transfer import TransferredModel
 
 Floats = NDArray[np.float64]
@@ -219,7 +217,7 @@ class LatencyPredictor:
         path = Path(path)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            part.write_text(_json({**value, "sha256": _sha256(value)}))
+            part.write_text(sealed(value))
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
@@ -232,9 +230,7 @@ class LatencyPredictor:
             NotFitted: the file is damaged, of another profile, or of another version; :func:`load_or_fit` makes a new one.
         """
         try:
-            value = json.loads(Path(path).read_text())
-            if value.pop("sha256", None) != _sha256(value):
-                raise ValueError("its checksum does not match")
+            value = unsealed(Path(path).read_text())
             stale = [k for k, v in provenance(profile_path).items() if value.get(k) != v]
             if stale:
                 raise NotFitted(f"{path} was not learnt from {profile_path} as it is now: {', '.join(stale)} differ.")
@@ -254,14 +250,6 @@ class LatencyPredictor:
         self.held_out_ms_ = dict(value["held_out_ms"])
         self.learned_ = LearnedLowering.from_json(value["lowering"])
         return self
-
-
-def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
-
-
-def _sha256(value: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_json(value).encode()).hexdigest()
 
 
 def _fit(

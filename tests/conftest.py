@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from hwnas.report import (
     ReportMistakes,
     ReportPlace,
 )
+from hwnas.task import Task
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
@@ -259,3 +262,19 @@ def small_run(small_config: Path) -> Path:
     from hwnas.run import run
 
     return run(load(small_config), small_config.with_name("undisturbed")).folder
+
+
+@pytest.fixture
+def by_readme(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Task], float]:
+    """Of a bundle and a task: the fraction of the test images that the example in the bundle's README gets right."""
+
+    def accuracy(folder: Path, task: Task) -> float:
+        (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+        monkeypatch.chdir(folder)
+        defined: dict[str, Any] = {}
+        exec(code, defined)
+        test = task.test()
+        told = [defined["classify"](image) for image in test.images]
+        return float(np.mean([name == task.classes[label] for name, label in zip(told, test.labels, strict=True)]))
+
+    return accuracy

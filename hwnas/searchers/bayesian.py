@@ -20,15 +20,7 @@ _AROUND = 10  # best networks whose neighbours are looked at too
 
 
 class Bayesian(ModelBased):
-    """A Gaussian process with expected improvement.
-
-    Args:
-        problem: what is searched.
-        initial: how many networks are drawn at random before the first prediction.
-
-    Raises:
-        ValueError: fewer than two networks to begin with.
-    """
+    """A Gaussian process with expected improvement; arguments as of :class:`ModelBased`."""
 
     def choose(self, predictor: AccuracyPredictor, n: int) -> Genotypes:
         """Where the process expects the largest improvement."""
