@@ -242,7 +242,7 @@ def _reduction(k: _Seen) -> Work:
 
 def _transposition(k: _Seen) -> Work:
     order = tuple(k.attributes.get("perm", reversed(range(len(k.source)))))
-    axes = [a for a in order if k.source[a] > 1]
+    axes = [a for a in order if a < len(k.source) and k.source[a] > 1]
     blocks: list[list[int]] = []  # axes that stay together
     kept = sorted(axes)
     for a in axes:

@@ -41,7 +41,7 @@ class LearnedLowering:
         layouts: for each operator whose results are not always in the graph's layout, position in ``names`` of that layout.
         names: of layouts.
         rules: by the operator that makes the result, the largest patterns first.
-        conversions: by layout before and after.
+        conversions: by layout before and after, and number of axes.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class LearnedLowering:
         layouts: Mapping[str, Choice],
         names: Sequence[str],
         rules: Mapping[str, Sequence[Rule]],
-        conversions: Mapping[tuple[str, str], KernelRecipe],
+        conversions: Mapping[tuple[str, str, int], KernelRecipe],
     ) -> None:
         self.folded = folded
         self.removed = removed
@@ -73,12 +73,14 @@ class LearnedLowering:
         for part in parts:
             part.view.doubled = doubled
         told = [part.twins for part in parts if part.twins is not None]
-        conversions: dict[tuple[str, str], list[Conversion]] = defaultdict(list)
+        conversions: dict[tuple[str, str, int], list[Conversion]] = defaultdict(list)
         for part in parts:
             for conversion in part.conversions:
-                conversions[conversion.before, conversion.executed.layout].append(conversion)
-        inserted = {key: learn_conversion(found) for key, found in conversions.items()}
-        padded = {after: recipe.outputs[0] for (before, after), recipe in inserted.items() if not before}
+                axes = len(conversion.tensor.shape)
+                conversions[conversion.before, conversion.executed.layout, axes].append(conversion)
+        rarest_first = sorted(conversions.items(), key=lambda item: len(item[1]))
+        inserted = {key: learn_conversion(found) for key, found in rarest_first}
+        padded = {after: recipe.outputs[0] for (before, after, _), recipe in inserted.items() if not before}
         return cls(
             folded,
             removed,
@@ -169,5 +171,5 @@ class LearnedLowering:
             {op: Choice.from_json(choice) for op, choice in value["layouts"].items()},
             value["names"],
             {op: [Rule.from_json(rule) for rule in rules] for op, rules in value["rules"].items()},
-            {(before, after): recipe_from_json(recipe) for before, after, recipe in value["conversions"]},
+            {(before, after, axes): recipe_from_json(recipe) for before, after, axes, recipe in value["conversions"]},
         )

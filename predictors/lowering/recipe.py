@@ -34,7 +34,7 @@ def learn_type(examples: Sequence[tuple[Types, TensorType]], likely: Recipe | No
         _best(_sizes(types, size), ("number", size), [(lambda r, t=t: _size(r, t), w.shape[a]) for t, w in ranked])
         for a, size in enumerate(wanted.shape)
     ]
-    detailed = ("sizes", dtype, tuple(sizes))
+    detailed = ("sizes", _axes(types), dtype, tuple(sizes))
     explained = sum(make_type(detailed, t) == w for t, w in examples) / len(examples)
     return detailed if explained * total >= max(scores, default=0) else recipes[scores.index(max(scores))]
 
@@ -51,9 +51,9 @@ def make_type(recipe: Recipe, types: Types) -> TensorType | None:
             shape = list(of.shape)
             shape[axis] = -(-shape[axis] // block) * block
             return TensorType(of.dtype, tuple(shape))
-        case ("sizes", dtype, sizes):
+        case ("sizes", axes, dtype, sizes):
             name, made = _dtype(dtype, types), [_size(s, types) for s in sizes]
-            if name is None or any(size is None for size in made):
+            if axes != _axes(types) or name is None or any(size is None for size in made):
                 return None
             return TensorType(name, tuple(size for size in made if size is not None))
     return None
@@ -133,6 +133,11 @@ def _size(recipe: Recipe, types: Types) -> int | None:
         case ("from", _, axis):
             return math.prod(of.shape[axis:])
     return None
+
+
+def _axes(types: Types) -> int:
+    """Of the first type: how one size follows from others says nothing about tensors of more or fewer axes."""
+    return len(next(iter(types.values())).shape)
 
 
 def _dtype(recipe: Recipe, types: Types) -> str | None:

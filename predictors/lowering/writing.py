@@ -34,7 +34,7 @@ def owning(view: View, found: Match, source: Source, types: Types) -> Types:
 class Writer:
     """Writes kernels down in the order of execution."""
 
-    def __init__(self, view: View, conversions: Mapping[tuple[str, str], KernelRecipe]) -> None:
+    def __init__(self, view: View, conversions: Mapping[tuple[str, str, int], KernelRecipe]) -> None:
         self._view = view
         self._conversions = conversions
         self._kernels: list[tuple[Kernel, tuple[str, ...], tuple[int, ...], str]] = []
@@ -67,7 +67,7 @@ class Writer:
                     for o in range(len(recipe.outputs))
                 ]
                 outputs = [
-                    made for r, t in zip(recipe.outputs, owned, strict=True) if (made := make_type(r, t)) is not None
+                    make_type(r, t) or next(iter(t.values())) for r, t in zip(recipe.outputs, owned, strict=True)
                 ]
             attributes = ((name, make_attribute(name, r, nodes, types)) for name, r in recipe.attributes)
             kernel = Kernel(
@@ -99,7 +99,7 @@ class Writer:
         made = self._made.get((name, layout), -1)
         if made >= 0 or before == layout or self._view.fixed(name):
             return made
-        recipe = self._conversions.get((before, layout))
+        recipe = self._conversions.get((before, layout, len(self._view.type(name).shape)))
         if recipe is None:
             return self._made.get((name, before), -1)
         types: Types = {("own", 0): self._view.type(name)}
