@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``done`` of ``total`` units of ``stage`` are finished."""
+    """``done`` of ``total`` units of ``stage`` are finished.
+
+    Attributes:
+        detail: how it stands, in words.
+        figures: how it stands, by name, for whoever draws curves; units stand in the names.
+    """
 
     stage: str
     done: int
     total: int
     detail: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def fit(
         checkpoint: written as the training goes on, and at its end.
         provenance: JSON-able; what else must be the same for a checkpoint to fit.
         stage: name of the work in progress events.
-        on_event: told after each step.
+        on_event: told after each step; at the end of an epoch, of its figures too.
         validate: asked at the end of each epoch, with the averaged weights in ``module``.
         patience: epochs of worse validation after which the training ends; 0 is never.
         enough: asked at the end of each epoch; where it says so, the training pauses as if it had ended. The same call, when
@@ -118,7 +118,8 @@ def fit(
             ended = done()
         if state.step % settings.checkpoint_steps == 0 or state.step % per_epoch == 0:
             checkpoints.write(checkpoint, state.tensors(), header=header, state=state.to_json())
-        on_event(Progress(stage, state.step, state.step if ended else total, state.describe(settings.epochs)))
+        figures = state.figures() if state.step % per_epoch == 0 else {}
+        on_event(Progress(stage, state.step, state.step if ended else total, state.describe(settings.epochs), figures))
     state.finish()
     return tuple(state.history)
 
@@ -196,6 +197,10 @@ class _State:
         last = self.history[-1].validation_accuracy if self.history else None
         validated = "" if last is None else f", validation {last:.2%}"
         return f"epoch {min(len(self.history) + 1, epochs)}/{epochs}, loss {self.last_loss:.3f}{validated}"
+
+    def figures(self) -> dict[str, float]:
+        """What the last epoch came to."""
+        return {name: value for name, value in asdict(self.history[-1]).items() if value is not None}
 
     def finish(self) -> None:
         """Leave the best average in the module."""

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.errors import InfeasibleBudget
 from hwnas.objectives import ACCURACY, Objective
@@ -46,10 +47,11 @@ class Problem:
         """The ``(m, G)`` networks among ``(n, G)`` proposals that may be evaluated: canonical, within the budget, each once
         and none of ``seen`` (:func:`keys`); in the order proposed."""
         proposals = self.space.canonical(proposals)
-        proposals = proposals[self.budget.feasible(self.costs.costs(proposals))]
-        names = keys(proposals)
-        first = dict(zip(reversed(names), range(len(names) - 1, -1, -1), strict=True))
-        return proposals[sorted(i for name, i in first.items() if name not in seen)]
+        return unseen(proposals[self.feasible(proposals)], seen)
+
+    def feasible(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """``(n,)`` whether each network is within the budget."""
+        return self.budget.feasible(self.costs.costs(genotypes))
 
     def sample(self, rng: np.random.Generator, n: int, seen: Container[bytes] = ()) -> Genotypes:
         """Up to ``n`` networks that :meth:`admit` lets pass, drawn at random.
@@ -163,6 +165,13 @@ def keys(genotypes: Genotypes) -> list[bytes]:
     width = rows.itemsize * rows.shape[1]
     raw = rows.tobytes()
     return [raw[i : i + width] for i in range(0, len(raw), width)]
+
+
+def unseen(genotypes: Genotypes, seen: Container[bytes]) -> Genotypes:
+    """``(m, G)``: of ``(n, G)`` networks each once and none of ``seen`` (:func:`keys`), in their order."""
+    names = keys(genotypes)
+    first = dict(zip(reversed(names), range(len(names) - 1, -1, -1), strict=True))
+    return genotypes[sorted(i for name, i in first.items() if name not in seen)]
 
 
 def describe_costs(costs: Costs, i: int) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from rich.progress import Progress as Bars
 from devices.events import Note, OnEvent, Progress
 from hwnas.terminal import console, printable
 
+_SLOWEST_S = 600.0  # of units that take longer, no time left is told
+
 
 @contextmanager
 def shown() -> Iterator[OnEvent]:
@@ -25,7 +27,8 @@ def shown() -> Iterator[OnEvent]:
         TextColumn("{task.fields[detail]}", markup=False),
     )
     stages: dict[str, TaskID] = {}
-    with Bars(*columns, console=console(stderr=True), expand=True) as bars:
+    shown_on = console(stderr=True)
+    with Bars(*columns, console=shown_on, expand=True, speed_estimate_period=_SLOWEST_S) as bars:
 
         def on_event(event: Progress | Note) -> None:
             if isinstance(event, Note):

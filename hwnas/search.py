@@ -13,7 +13,7 @@ from devices.events import OnEvent, Progress, ignore
 from hwnas.accuracy import is_score, source_of
 from hwnas.candidates import Candidates
 from hwnas.errors import JournalMismatch, SearchError
-from hwnas.problem import Problem, keys
+from hwnas.problem import Problem, keys, unseen
 
 if TYPE_CHECKING:
     from devices.journal import Journal
@@ -88,6 +88,8 @@ def search(
         journal: none for evaluations so cheap that they are better repeated.
         attempt: 0, or how often the costs were corrected before. What earlier attempts evaluated is told first, as far as it
             is still within the budget, and not evaluated again.
+        on_event: told after each generation of the best network so far, by its fitness (of a Pareto front, the accuracy) and
+            latency, of how well the predictor ranks, and of the share of the generation's proposals that were within the budget.
 
     Raises:
         InfeasibleBudget: no network meets the budget; nothing was evaluated.
@@ -99,8 +101,11 @@ def search(
     recorded = [unit for unit in units if unit["attempt"] == attempt]
     told = [_earlier(problem, [unit for unit in units if unit["attempt"] < attempt])]
     searcher.tell(told[0])
-    seen, done, best = set(keys(told[0].genotypes)), 0, told[0].accuracy.max(initial=0)
-    while done < evaluations and len(asked := _asked(problem, searcher, min(generation, evaluations - done), seen)):
+    seen, done, best = set(keys(told[0].genotypes)), 0, told[0]
+    while done < evaluations:
+        asked, share_feasible = _asked(problem, searcher, min(generation, evaluations - done), seen)
+        if not len(asked):
+            break
         unit = recorded.pop(0) if recorded else None
         accuracies = accuracy.accuracy(asked) if unit is None else _replayed(unit, asked)
         source = source_of(accuracy, asked) if unit is None else unit["accuracy_source"]
@@ -109,36 +114,61 @@ def search(
             journal.append(_unit(attempt, results, source, searcher.predictor_tau))
         searcher.tell(results)
         told.append(results)
-        done, best = done + len(asked), max(best, results.accuracy.max())
-        shown = f"{accuracy.source} {100 * best:.2f} of 100" if is_score(accuracy.source) else f"{best:.2%}"
-        on_event(Progress("search", done, evaluations, f"best {shown}"))
+        done, best = done + len(asked), Candidates.joined([best, results])
+        best = best[[problem.best(best)]]
+        figures = _figures(problem, searcher, best, share_feasible)
+        stage = f"search {attempt + 1}" if attempt else "search"
+        on_event(Progress(stage, done, evaluations, _described(accuracy, best, share_feasible), figures))
     found = Candidates.joined(told)
     return Result(found, problem.best(found))
 
 
-def _asked(problem: Problem, searcher: Searcher, n: int, seen: set[bytes]) -> Genotypes:
+def _figures(problem: Problem, searcher: Searcher, best: Candidates, share_feasible: float) -> dict[str, float]:
+    """How the search stands, in numbers."""
+    figures = {
+        "best_fitness": -float(problem.objective.losses(best)[0, 0]),
+        "best_p50_ms": float(best.costs.p50_ms[0]),
+        "share_feasible": share_feasible,
+    }
+    tau = searcher.predictor_tau
+    return figures if tau is None else figures | {"predictor_tau": tau}
+
+
+def _described(model: AccuracyModel, best: Candidates, share_feasible: float) -> str:
+    """How the search stands, in words."""
+    (value,) = best.accuracy
+    shown = f"{model.source} {100 * value:.2f} of 100" if is_score(model.source) else f"{value:.2%}"
+    return f"best {shown}, {share_feasible:.0%} of proposals feasible"
+
+
+def _asked(problem: Problem, searcher: Searcher, n: int, seen: set[bytes]) -> tuple[Genotypes, float]:
     """Up to ``n`` networks that may be evaluated: what the searcher proposes, asked again as long as that brings more; then what
     its last proposals become by repair. Where all that gives none, random ones; none only where no more are found. They are
-    ``seen`` from then on."""
+    ``seen`` from then on. And the share of the searcher's proposals that were within the budget."""
     found = proposed = problem.space.sample(np.random.default_rng(0), 0)
+    proposals = within = 0
     for _ in range(_ASKED):
         proposed = searcher.ask(n - len(found))
         if proposed.ndim != 2 or proposed.shape[1] != found.shape[1]:
             raise SearchError(
                 f"{type(searcher).__name__} proposed an array {proposed.shape}, not (n, {found.shape[1]})."
             )
-        new = problem.admit(proposed, seen)[: n - len(found)]
+        proposed = problem.space.canonical(proposed)
+        feasible = problem.feasible(proposed)
+        proposals, within = proposals + len(proposed), within + int(feasible.sum())
+        new = unseen(proposed[feasible], seen)[: n - len(found)]
         seen.update(keys(new))
         found = np.concatenate([found, new])
-        if len(found) == n:
-            return found
-        if not len(new):
+        if len(found) == n or not len(new):
             break
+    share_feasible = within / max(proposals, 1)
+    if len(found) == n:
+        return found, share_feasible
     found = np.concatenate([found, problem.admit(problem.repair(proposed), seen)[: n - len(found)]])
     if not len(found):
         found = problem.sample(np.random.default_rng([problem.seed, len(seen)]), n, seen)
     seen.update(keys(found))
-    return found
+    return found, share_feasible
 
 
 def _unit(attempt: int, results: Candidates, source: str | list[str], predictor_tau: float | None) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.events import OnEvent
+from devices.events import Note, OnEvent, Progress
 from hwnas.accuracy._ranking import ranking_split
 from hwnas.space import SearchSpace
 from hwnas.task import Task
@@ -54,7 +55,11 @@ class Alone:
             seed=self._seed,
             checkpoint=self._folder / ("short-" + "-".join(str(g) for g in genotype.tolist()) + ".safetensors"),
             enough=enough,
-            on_event=self._on_event,
+            on_event=self._tell,
         )
         accuracy = evaluate(module, self._validation, self._task, size)
         return accuracy, [epoch.validation_accuracy or 0.0 for epoch in found.history]
+
+    def _tell(self, event: Progress | Note) -> None:
+        """Without figures: the curves of many networks would lie over each other."""
+        self._on_event(replace(event, figures={}) if isinstance(event, Progress) else event)

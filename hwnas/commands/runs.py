@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,29 +19,33 @@ if TYPE_CHECKING:
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration, e.g. examples/digits.toml.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="The run's folder; a run that is there is gone on with.")]
 
+Tensorboard = Annotated[
+    bool, typer.Option("--tensorboard", help="Write scalars into OUT/tensorboard; needs the extra tensorboard.")
+]
 
-def run(config: ConfigFile, out: Out, json: Json = False) -> Answer:
+
+def run(config: ConfigFile, out: Out, tensorboard: Tensorboard = False, json: Json = False) -> Answer:
     """The whole job: profile, search, train, export, INT8, certificate, report.
 
     Example: `hwnas run examples/digits.toml --out runs/digits`
     """
-    return _answer(config, out, "report")
+    return _answer(config, out, "report", tensorboard)
 
 
-def search(config: ConfigFile, out: Out, json: Json = False) -> Answer:
+def search(config: ConfigFile, out: Out, tensorboard: Tensorboard = False, json: Json = False) -> Answer:
     """Only as far as the network: profile, search, and measure the best before it is trained.
 
     Example: `hwnas search examples/digits.toml --out runs/digits`
     """
-    return _answer(config, out, "search")
+    return _answer(config, out, "search", tensorboard)
 
 
-def train(config: ConfigFile, out: Out, json: Json = False) -> Answer:
+def train(config: ConfigFile, out: Out, tensorboard: Tensorboard = False, json: Json = False) -> Answer:
     """As far as the trained network.
 
     Example: `hwnas train examples/digits.toml --out runs/digits`
     """
-    return _answer(config, out, "train")
+    return _answer(config, out, "train", tensorboard)
 
 
 def export(
@@ -49,22 +54,26 @@ def export(
     engine: Annotated[
         bool, typer.Option("--engine", help="Build TensorRT engines too; without a GPU by TensorRT for RTX.")
     ] = False,
+    tensorboard: Tensorboard = False,
     json: Json = False,
 ) -> Answer:
     """As far as the ONNX file, its INT8 version, and TensorRT engines if they are asked for.
 
     Example: `hwnas export examples/digits.toml --out runs/digits --engine`
     """
-    return _answer(config, out, "export", engine=engine)
+    return _answer(config, out, "export", tensorboard, engine=engine)
 
 
-def _answer(config: Path, out: Path, until: Step, *, engine: bool = False) -> Answer:
-    from hwnas import progress
+def _answer(config: Path, out: Path, until: Step, tensorboard: bool, *, engine: bool = False) -> Answer:
+    from hwnas import progress, scalars
     from hwnas.config import load
     from hwnas.run import run as run_job
 
     loaded = load(config)
-    with progress.shown() as on_event:
+    with ExitStack() as opened:
+        on_event = opened.enter_context(progress.shown())
+        if tensorboard:
+            on_event = opened.enter_context(scalars.written(out / "tensorboard", on_event))
         result = run_job(loaded, out, until=until, engine=engine, on_event=on_event)
     return Answer(_value(result, until), _shown(result), 0 if result.within_budget else NOT_WITHIN_BUDGET)
 
