@@ -99,7 +99,7 @@ def readme(certificate: Certificate) -> str:
     _, channels, height, width = given.shape
     side = f"{height}×{width}"
     resized = f"resized to {side} (bilinear with antialiasing), " if given.resize else f"of {side} pixels, "
-    kept = "The budget is kept" if certificate.within_budget else "**The budget is not kept**"
+    kept = "The budget is kept" if file.within_budget else "**The budget is not kept**"
     notes = "".join(f"{note}\n\n" for note in certificate.notes)
     rows = "\n".join(_row(name, record) for name, record in certificate.files.items())
     return f"""# {certificate.deploy}

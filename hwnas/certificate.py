@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from devices.device import DeviceInfo
 from devices.errors import ProvenanceMismatch
 from hwnas.atomic import write_text
 from hwnas.errors import InvalidData
+from hwnas.records import Record
+from hwnas.seed_records import Seeds
 
 NAME, FLOAT, INT8 = "certificate.json", "model.onnx", "model.int8.onnx"
 
 
-class _Record(BaseModel):
-    """Frozen; keys that a later version adds are kept."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, allow_inf_nan=False)
-
-
-class Limits(_Record):
+class Limits(Record):
     """The budget; None where there is no limit."""
 
     latency_ms: int | float | None = None
@@ -33,7 +27,7 @@ class Limits(_Record):
     model_bytes: int | float | None = None
 
 
-class Resize(_Record):
+class Resize(Record):
     """How images of another size become the network's input."""
 
     size: int
@@ -41,7 +35,7 @@ class Resize(_Record):
     antialias: bool = True
 
 
-class NetworkInput(_Record):
+class NetworkInput(Record):
     """What the network is fed: pixels scaled to ``range``, resized, less ``mean``, over ``std``."""
 
     name: str
@@ -53,7 +47,7 @@ class NetworkInput(_Record):
     resize: Resize | None
 
 
-class Built(_Record):
+class Built(Record):
     """What an engine was built of, by which library, and for which GPUs; see :class:`devices.engine_file.EngineRecord`."""
 
     onnx: str
@@ -64,7 +58,7 @@ class Built(_Record):
     gpu: str | None
 
 
-class Weights(_Record):
+class Weights(Record):
     """The file beside a file that holds its weights."""
 
     name: str
@@ -72,7 +66,7 @@ class Weights(_Record):
     bytes: int
 
 
-class File(_Record):
+class File(Record):
     """One file of the bundle.
 
     Attributes:
@@ -133,77 +127,49 @@ class UnmeasuredFile(File):
     reason: str
 
 
-class SeedRecord(_Record):
-    """The file to deploy of one seed's run; see :class:`FileRecord`."""
-
-    seed: int
-    deploy: str
-    validation_accuracy: float
-    accuracy: float
-    latency_ms: float
-    p50_ms: float
-    memory_bytes: int
-    within_budget: bool
-
-
-class Spread(_Record):
-    """Of a figure over all seeds; the standard deviation is the sample's."""
-
-    mean: float
-    standard_deviation: float
-
-
-class Seeds(_Record):
-    """What repeating search and training with several seeds came to.
+class DeviceRecord(Record):
+    """The same files on a further device that the network is for.
 
     Attributes:
-        delivered: the seed whose file this is: of those within the budget, the best on validation images.
-        runs: every seed's.
+        device: its fingerprint.
+        budget: its own.
+        deploy, deploy_reason: which file to use there, and why, in a sentence.
+        within_budget: whether that file keeps the device's budget.
+        files: those that it runs, as measured there.
+        unmeasured: why it does not run the others, by name.
     """
 
-    delivered: int
-    runs: tuple[SeedRecord, ...]
-    validation_accuracy: Spread
-    accuracy: Spread
-    p50_ms: Spread
+    device: dict[str, Any]
+    budget: Limits
+    deploy: str
+    deploy_reason: str
+    within_budget: bool
+    files: dict[str, FileRecord]
+    unmeasured: dict[str, str] = {}
 
-    @classmethod
-    def of(cls, runs: Sequence[SeedRecord], *, delivered: int) -> Seeds:
-        """With mean and spread of two or more runs."""
-
-        def spread(name: str) -> Spread:
-            values = [getattr(run, name) for run in runs]
-            return Spread(mean=fmean(values), standard_deviation=stdev(values))
-
-        return cls(
-            delivered=delivered,
-            runs=tuple(runs),
-            validation_accuracy=spread("validation_accuracy"),
-            accuracy=spread("accuracy"),
-            p50_ms=spread("p50_ms"),
-        )
+    @property
+    def device_info(self) -> DeviceInfo:
+        """The device as the device packages have it."""
+        return DeviceInfo.from_json(self.device)
 
     def in_words(self) -> str:
-        """Mean and spread in a sentence."""
-
-        def points(spread: Spread) -> str:
-            return f"{100 * spread.mean:.2f} ± {100 * spread.standard_deviation:.2f} %"
-
+        """What it says, in two sentences."""
+        file, kept = self.files[self.deploy], "is kept" if self.within_budget else "is NOT kept"
         return (
-            f"Of {len(self.runs)} seeds, seed {self.delivered} was the best on validation images within the budget. Mean and "
-            f"standard deviation: validation accuracy {points(self.validation_accuracy)}, test accuracy "
-            f"{points(self.accuracy)}, p50 {self.p50_ms.mean:.3g} ± {self.p50_ms.standard_deviation:.2g} ms."
+            f"On {self.device_info.spec}, with a budget of its own, deploy {self.deploy}: {file.p50_ms:.3g} ms median latency, "
+            f"{file.memory_bytes:,} bytes of memory, {file.accuracy:.2%} accuracy; the budget {kept}. {self.deploy_reason}"
         )
 
 
-class Certificate(_Record):
+class Certificate(Record):
     """What goes with a bundle of exported files, as ``certificate.json``.
 
     Attributes:
         deploy, deploy_reason: which file to use, and why, in a sentence.
-        within_budget: whether that file keeps the budget.
+        within_budget: whether that file keeps the budget, and on every further device the one to deploy there that device's.
         max_accuracy_drop: how much validation accuracy INT8 may lose and still be deployed.
         device: the fingerprint of the device that measured.
+        also: further devices that the network is for, with what was measured there.
         unmeasured: files that this device does not run, such as engines where there is no GPU.
         notes: what the reader should know, in sentences.
         seeds: where search and training were repeated, what each came to.
@@ -222,6 +188,7 @@ class Certificate(_Record):
     device: dict[str, Any]
     versions: dict[str, str]
     files: dict[str, FileRecord]
+    also: tuple[DeviceRecord, ...] = ()
     unmeasured: dict[str, UnmeasuredFile] = {}
     notes: tuple[str, ...] = ()
     seeds: Seeds | None = None

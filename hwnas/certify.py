@@ -8,20 +8,17 @@ on validation images; test images only give the figure.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import devices
-import profilers
-from devices import Device, DeviceInfo, Graph, Memory, Profile, Timing
+from devices import Graph, Profile
 from devices.events import OnEvent, ignore
 from devices.versions import versions
 from hwnas import bundle as bundles
 from hwnas import certificate as certificates
-from hwnas import native
 from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.bundle import Contents
@@ -29,52 +26,33 @@ from hwnas.bundle_readme import readme
 from hwnas.certificate import (
     FLOAT,
     Certificate,
+    DeviceRecord,
     FileRecord,
     Limits,
     NetworkInput,
     Resize,
-    Seeds,
     UnmeasuredFile,
-    Weights,
-    sha256,
 )
 from hwnas.deployment import choose
 from hwnas.errors import InvalidData
-from hwnas.quality import Quality, qualities_of, remembered
+from hwnas.measured_files import Findings, Predicted, Target, identity, measure, without_refused
+from hwnas.quality import qualities_of, remembered
+from hwnas.seed_records import Seeds
 from hwnas.task import Task
 
 _VERSIONS = ("hwnas", "numpy", "onnx", "onnxruntime", "torch", "xgboost")
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """What a predictor said of a file."""
-
-    latency_ms: float
-    p50_ms: float
-
-
-@dataclass(frozen=True)
 class _Terms:
     """What a certificate says that is not measured."""
 
-    budget: Limits
     max_accuracy_drop: float
     task: str
     given: NetworkInput
     classes: tuple[str, ...]
-    predicted: Mapping[str, Predicted]
     notes: tuple[str, ...] = ()
     seeds: Seeds | None = None
-
-
-@dataclass(frozen=True)
-class _Cost:
-    """What a file needs."""
-
-    timing: Timing
-    memory: Memory
-    resident_bytes: int
 
 
 def certify(
@@ -85,6 +63,7 @@ def certify(
     task: Task,
     predicted: Mapping[str, Predicted] | None = None,
     profile: Profile | None = None,
+    also: Sequence[Target] = (),
     max_accuracy_drop: float = 0.003,
     seed: int = 0,
     on_event: OnEvent = ignore,
@@ -98,25 +77,27 @@ def certify(
         task: whose validation and test images the files classify.
         predicted: by file name.
         profile: of the device; its sentinels tell whether the machine is as it was.
+        also: further devices that the network is for: the same files are measured there too, each against its own budget.
         max_accuracy_drop: how much validation accuracy (a fraction) a file may lose against float32 and still be deployed.
         seed: for the order of measuring.
         on_event: told of progress.
 
     Raises:
         InvalidData: the bundle has no :data:`FLOAT`, or the network does not fit the task.
-        DeviceError, ProvenanceMismatch: the device is not there, or not the profile's; an engine is for another one.
+        DeviceError, ProvenanceMismatch: a device is not there, or not the profile's; an engine is for another one.
         HwnasError: the bundle cannot be written.
     """
     folder = Path(bundle)
-    contents = bundles.contents(folder, device)
+    targets = (Target(device, Limits(**vars(budget)), dict(predicted or {}), profile), *also)
+    contents = [bundles.contents(folder, target.spec) for target in targets]
     given = _network_input(folder / FLOAT, devices.load_onnx(folder / FLOAT), task)
-    terms = _Terms(
-        Limits(**vars(budget)), max_accuracy_drop, task.name, given, task.classes, predicted=dict(predicted or {})
-    )
-    with devices.open(device, on_event=on_event) as opened:
-        qualities = qualities_of(folder, opened, contents, task, given, on_event)
-        costs = _costs(opened, contents.measured, profile, seed, on_event)
-    return _issue(folder, opened.info, terms, contents, qualities, costs)
+    found = []
+    for target, of in zip(targets, contents, strict=True):
+        with devices.open(target.spec, on_event=on_event) as opened:
+            runs = without_refused(opened, of) if found else of
+            qualities = qualities_of(folder, opened, runs, task, given, on_event)
+            found.append(measure(folder, opened, runs, target, qualities, seed=seed, on_event=on_event))
+    return _issue(folder, _Terms(max_accuracy_drop, task.name, given, task.classes), found)
 
 
 def certify_again(
@@ -127,7 +108,8 @@ def certify_again(
     seed: int = 0,
     on_event: OnEvent = ignore,
 ) -> Certificate:
-    """Certify a bundle that has a certificate, from the bundle alone: with its budget, on its device or another.
+    """Certify a bundle that has a certificate, from the bundle alone: on its devices, each with its budget, or on another alone,
+    with that of the first.
 
     Without ``task`` the accuracies are those of the former certificate, and a note says so.
 
@@ -145,26 +127,32 @@ def certify_again(
             f"The bundle was trained for the task {former.task} ({len(former.classes)} classes); {task.name} is another.",
             hint=f"Give the task {former.task}, or none.",
         )
-    spec = former.device_info.spec
-    contents = bundles.contents(folder, device or spec)
-    qualities = remembered(former, contents) if task is None else {}
-    with devices.open(device or spec, on_event=on_event) as opened:
-        if task is not None:
-            qualities = qualities_of(folder, opened, contents, task, former.input, on_event)
-        costs = _costs(opened, contents.measured, None, seed, on_event)
+    known = {record.device_info.spec: record for record in (former, *former.also)}
+    found = []
+    for spec in known if device is None else (device,):
+        contents = bundles.contents(folder, spec)
+        with devices.open(spec, on_event=on_event) as opened:
+            record = known.get(opened.info.spec)
+            target = Target(spec, former.budget)
+            if record is not None:
+                target = Target(spec, record.budget, _predicted(record.files))
+            runs = without_refused(opened, contents) if found else contents
+            if task is None:
+                qualities = remembered(former.all_files | (record.files if record else {}), runs)
+            else:
+                qualities = qualities_of(folder, opened, runs, task, former.input, on_event)
+            found.append(measure(folder, opened, runs, target, qualities, seed=seed, on_event=on_event))
     terms = _Terms(
-        former.budget,
         former.max_accuracy_drop,
         former.task,
         former.input,
         former.classes,
-        predicted=_predicted(former) if opened.info.spec == spec else {},
         notes=()
         if task is not None
         else (f"The accuracies are those of {former.created}: the test images were not at hand.",),
         seeds=former.seeds,
     )
-    return _issue(folder, opened.info, terms, contents, qualities, costs)
+    return _issue(folder, terms, found)
 
 
 def _network_input(path: Path, graph: Graph, task: Task) -> NetworkInput:
@@ -185,60 +173,56 @@ def _network_input(path: Path, graph: Graph, task: Task) -> NetworkInput:
     )
 
 
-def _predicted(former: Certificate) -> dict[str, Predicted]:
+def _predicted(files: Mapping[str, FileRecord]) -> dict[str, Predicted]:
     return {
         name: Predicted(f.predicted_latency_ms, f.predicted_p50_ms)
-        for name, f in former.files.items()
+        for name, f in files.items()
         if f.predicted_latency_ms is not None and f.predicted_p50_ms is not None
     }
 
 
-def _costs(
-    device: Device, graphs: Mapping[str, Graph], profile: Profile | None, seed: int, on_event: OnEvent
-) -> dict[str, _Cost]:
-    timings = profilers.measure_graphs(device, list(graphs.values()), profile=profile, seed=seed, on_event=on_event)
-    costs = {}
-    for (name, graph), timing in zip(graphs.items(), timings, strict=True):
-        with device.load(graph) as session:
-            memory = session.memory()
-        costs[name] = _Cost(timing, memory, devices.resident_bytes(device.spec, graph))
-    return costs
-
-
-def _issue(
-    folder: Path,
-    info: DeviceInfo,
-    terms: _Terms,
-    contents: Contents,
-    qualities: Mapping[str, Quality],
-    costs: Mapping[str, _Cost],
-) -> Certificate:
-    """Put everything together and write it."""
-    files = {name: _record(folder / name, terms, qualities[name], costs[name]) for name in costs}
-    deploy, reason = choose(files, terms.max_accuracy_drop)
+def _issue(folder: Path, terms: _Terms, found: Sequence[Findings]) -> Certificate:
+    """Put what all devices made of the files together, the first one's at the top, and write it."""
+    first, *others = found
+    deploy, reason = choose(first.files, terms.max_accuracy_drop)
+    also = tuple(_elsewhere(findings, terms.max_accuracy_drop) for findings in others)
     certificate = Certificate(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        budget=terms.budget,
+        budget=first.budget,
         deploy=deploy,
         deploy_reason=reason,
-        within_budget=files[deploy].within_budget,
+        within_budget=first.files[deploy].within_budget and all(record.within_budget for record in also),
         max_accuracy_drop=terms.max_accuracy_drop,
         task=terms.task,
         input=terms.given,
         classes=terms.classes,
-        device=info.to_json(),
+        device=first.info.to_json(),
         versions=versions(_VERSIONS),
-        files=files,
+        files=dict(first.files),
+        also=also,
         unmeasured={
-            name: UnmeasuredFile(**_identity(folder / name), **vars(qualities[name]), reason=reason)
-            for name, reason in contents.unmeasured.items()
+            name: UnmeasuredFile(**identity(folder / name), **vars(first.qualities[name]), reason=reason)
+            for name, reason in first.contents.unmeasured.items()
         },
-        notes=(*terms.notes, *_not_measured(contents)),
+        notes=(*terms.notes, *_not_measured(first.contents), *(record.in_words() for record in also)),
         seeds=terms.seeds,
     )
     certificate.save(folder)
     write_text(folder / "README.md", readme(certificate))
     return certificate
+
+
+def _elsewhere(findings: Findings, max_accuracy_drop: float) -> DeviceRecord:
+    deploy, reason = choose(findings.files, max_accuracy_drop)
+    return DeviceRecord(
+        device=findings.info.to_json(),
+        budget=findings.budget,
+        deploy=deploy,
+        deploy_reason=reason,
+        within_budget=findings.files[deploy].within_budget,
+        files=dict(findings.files),
+        unmeasured=dict(findings.contents.unmeasured),
+    )
 
 
 def _not_measured(contents: Contents) -> list[str]:
@@ -247,42 +231,3 @@ def _not_measured(contents: Contents) -> list[str]:
         f"Not measured: {', '.join(n for n, why in contents.unmeasured.items() if why == reason)}; {reason}."
         for reason in dict.fromkeys(contents.unmeasured.values())
     ]
-
-
-def _identity(path: Path) -> dict[str, Any]:
-    """Which file it is, in the words of :class:`FileRecord`."""
-    _, *beside = native.parts(path)
-    weights = [Weights(name=p.name, sha256=sha256(p), bytes=p.stat().st_size) for p in beside]
-    return {
-        "sha256": sha256(path),
-        "bytes": path.stat().st_size + sum(w.bytes for w in weights),
-        "precision": bundles.precision(path.name),
-        "engine": bundles.built(path.parent, path.name),
-        "weights": weights[0] if weights else None,
-    }
-
-
-def _record(path: Path, terms: _Terms, quality: Quality, cost: _Cost) -> FileRecord:
-    timing, identity = cost.timing, _identity(path)
-    limits = terms.budget
-    told = terms.predicted.get(path.name)
-    within = [
-        (timing.p50_high_ms, limits.latency_ms),
-        (cost.memory.memory_bytes, limits.memory_bytes),
-        (identity["bytes"], limits.model_bytes),
-    ]
-    return FileRecord(
-        **identity,
-        latency_ms=timing.latency_ms,
-        p50_ms=timing.p50_ms,
-        p95_ms=timing.p95_ms,
-        ci95_ms=(timing.p50_low_ms, timing.p50_high_ms),
-        memory_bytes=cost.memory.memory_bytes,
-        memory_source=cost.memory.source,
-        resident_bytes=cost.resident_bytes,
-        **vars(quality),
-        predicted_latency_ms=told.latency_ms if told else None,
-        predicted_p50_ms=told.p50_ms if told else None,
-        stable=timing.stable,
-        within_budget=all(limit is None or used <= limit for used, limit in within),
-    )

@@ -6,7 +6,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -57,22 +57,45 @@ class SpaceSection(_PluginSection):
     name: str = "mobile"
 
 
-class BudgetSection(_Section):
-    """Hard limits; at least one. Latency is the p50 of one example, in milliseconds or as a fraction of the p50 of the space's
-    largest network, which suits a configuration that is to run on any machine."""
-
+class _Limits(_Section):
     latency_ms: PositiveFloat | None = None
     latency_fraction_of_largest: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     memory_bytes: PositiveInt | None = None
     model_bytes: PositiveInt | None = None
 
     @model_validator(mode="after")
-    def _check(self) -> BudgetSection:
+    def _one_latency(self) -> Self:
         if self.latency_ms is not None and self.latency_fraction_of_largest is not None:
             raise ValueError("give latency_ms or latency_fraction_of_largest, not both")
-        if all(value is None for value in self.__dict__.values()):
-            raise ValueError(f"at least one limit is needed: {', '.join(type(self).model_fields)}")
         return self
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Those that are given."""
+        return {name: value for name in _Limits.model_fields if (value := getattr(self, name)) is not None}
+
+
+class BudgetSection(_Limits):
+    """Hard limits; at least one. Latency is the p50 of one example, in milliseconds or as a fraction of the p50 of the space's
+    largest network, which suits a configuration that is to run on any machine."""
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> Self:
+        if not self.limits:
+            raise ValueError(f"at least one limit is needed: {', '.join(_Limits.model_fields)}")
+        return self
+
+
+class AlsoSection(DeviceSection, _Limits):
+    """A further device that the network is for, with the keys of ``[device]`` and, where its limits are others, those of
+    ``[budget]``."""
+
+    spec: str
+
+    def budget(self, first: BudgetSection) -> BudgetSection:
+        """Its own limits, and the ``first`` device's for what it does not limit itself."""
+        theirs = {name: limit for name, limit in first.limits.items() if _kind(name) not in map(_kind, self.limits)}
+        return BudgetSection.model_validate(theirs | self.limits)
 
 
 class ObjectiveSection(_PluginSection):
@@ -120,11 +143,13 @@ class Config(_Section):
     Attributes:
         seed: of everything that is drawn.
         seeds: how often search and training are repeated, with ``seed``, ``seed + 1``, …; the best on validation is delivered.
+        also: further devices, on each of which the network has to keep a budget.
     """
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     seeds: PositiveInt = 1
     device: DeviceSection = DeviceSection()
+    also: tuple[AlsoSection, ...] = Field(default=(), strict=False)
     task: TaskSection = TaskSection()
     space: SpaceSection = SpaceSection()
     budget: BudgetSection
@@ -135,14 +160,26 @@ class Config(_Section):
     quantize: QuantizeSection = QuantizeSection()
     export: ExportSection = ExportSection()
 
+    @model_validator(mode="after")
+    def _devices_together(self) -> Self:
+        specs = [self.device.spec, *(also.spec for also in self.also)]
+        if len(set(specs)) < len(specs):
+            raise ValueError(f"a device is named twice: {', '.join(specs)}")
+        for also in self.also:
+            for name in also.limits:
+                if _kind(name) not in map(_kind, self.budget.limits):
+                    raise ValueError(f"[[also]] limits {name} on {also.spec}, and [budget] does not: limit it on all devices")
+        return self
+
     def to_toml(self) -> str:
         """The resolved configuration, defaults included; :func:`load` reads it."""
         values = self.model_dump(mode="json", exclude_none=True)
+        tables = [("[also]", table) for table in values.pop("also")]
         scalars = [f"{key} = {_toml(value)}\n" for key, value in values.items() if not isinstance(value, dict)]
+        tables += [(name, section) for name, section in values.items() if isinstance(section, dict)]
         sections = [
             f"\n[{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in section.items())
-            for name, section in values.items()
-            if isinstance(section, dict)
+            for name, section in tables
         ]
         return "".join(scalars + sections)
 
@@ -163,8 +200,9 @@ def load(path: str | Path) -> Config:
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidConfig(f"{file} cannot be read as TOML: {error}.", hint="See examples/digits.toml.") from error
-    for section, key in (("device", "profile"), ("task", "path"), ("accuracy", "table")):
-        table = values.get(section)
+    paths = [(values.get(name), key) for name, key in (("device", "profile"), ("task", "path"), ("accuracy", "table"))]
+    also = values.get("also")
+    for table, key in (*paths, *((table, "profile") for table in (also if isinstance(also, list) else ()))):
         if isinstance(table, dict) and isinstance(table.get(key), str):
             table[key] = str((file.parent / table[key]).resolve())
     try:
@@ -176,33 +214,44 @@ def load(path: str | Path) -> Config:
 def _explained(error: ValidationError, file: Path, text: str) -> InvalidConfig:
     """The first of pydantic's findings, in words, with its line; a misspelt key before what is missing because of it."""
     finding = min(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
-    where = tuple(str(part) for part in finding["loc"])
+    where = [part for part in finding["loc"] if isinstance(part, str)]
+    number = next((part for part in finding["loc"][1:2] if isinstance(part, int)), 0)
     section, key = (where[0] if len(where) > 1 else ""), (where[-1] if where else "")
-    place = f"{file}, line {_line(text, section, key)}" if _line(text, section, key) else str(file)
+    line = _line(text, section, key, number)
+    place = f"{file}, line {line}" if line else str(file)
     name = f"{key!r} in [{section}]" if section else repr(key)
     if finding["type"] == "extra_forbidden":
-        model = Config.model_fields[section].annotation if section else Config
+        kind = Config.model_fields[section].annotation if section else Config
+        model = (*get_args(kind), kind)[0]  # of several tables, one
         known = list(getattr(model, "model_fields", {}))
         return InvalidConfig(
             f"{place}: unknown key {name}{did_you_mean(key, known)}", hint=f"Known keys: {', '.join(known)}."
         )
     got = f", got {finding['input']!r}" if not isinstance(finding["input"], dict) else ""
     return InvalidConfig(
-        f"{place}: {name}: {finding['msg'].removeprefix('Value error, ')}{got}.",
+        f"{place}: {f'{name}: ' if key else ''}{finding['msg'].removeprefix('Value error, ')}{got}.",
         hint="Correct it and repeat the command.",
     )
 
 
-def _line(text: str, section: str, key: str) -> int | None:
-    """Line of ``key = …`` in ``[section]``, else of the section's header; None if neither is spelt that way."""
-    current, header = "", None
+def _line(text: str, section: str, key: str, table: int) -> int | None:
+    """Line of ``key = …`` in ``[section]``, else of the section's header; None if neither is spelt that way. Of several tables
+    ``[[section]]``, in the one of that number."""
+    current, header, tables = "", None, -1
     for number, line in enumerate(text.splitlines(), start=1):
-        if match := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
+        if match := re.match(r"\s*\[{1,2}\s*([^\[\]]+?)\s*\]", line):
             current = match[1]
-            header = number if current in (section, key) else header
-        elif current == section and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
+            if current in (section, key):
+                tables += 1
+                header = number if tables == table else header
+        elif current == section and (not section or tables == table) and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
             return number
     return header
+
+
+def _kind(limit: str) -> str:
+    """Of what a key of the budget is a limit: latency, memory or model."""
+    return limit.partition("_")[0]
 
 
 def _toml(value: Any) -> str:

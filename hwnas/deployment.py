@@ -12,7 +12,7 @@ def choose(files: Mapping[str, FileRecord], max_accuracy_drop: float) -> tuple[s
     float_name, *others = sorted(files, key=lambda name: files[name].precision != "fp32")
     full = files[float_name]
     if not others:
-        return float_name, "There is no INT8 file."
+        return float_name, "There is no INT8 file for this device."
 
     def lost(name: str) -> float:
         return full.validation_accuracy - files[name].validation_accuracy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from devices import Device
 from devices.events import OnEvent, Progress
 from hwnas import bundle as bundles
 from hwnas.bundle import Contents
-from hwnas.certificate import Certificate, NetworkInput
+from hwnas.certificate import File, NetworkInput
 from hwnas.errors import InvalidData
 from hwnas.mistakes import infer
 from hwnas.onnx_inference import logits
@@ -74,13 +74,12 @@ def _running(
         yield lambda examples: logits(model, examples)
 
 
-def remembered(former: Certificate, contents: Contents) -> dict[str, Quality]:
+def remembered(known: Mapping[str, File], contents: Contents) -> dict[str, Quality]:
     """What a certificate says of the files' quality.
 
     Raises:
         InvalidData: it does not know a file.
     """
-    known = former.all_files
     found = {}
     for name in (*contents.measured, *contents.unmeasured):
         if name not in known:

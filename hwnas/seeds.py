@@ -16,8 +16,7 @@ from devices.journal import Journal
 from hwnas import certificate as certificates
 from hwnas.atomic import write_bytes, write_text
 from hwnas.bundle_readme import readme
-from hwnas.certificate import SeedRecord, Seeds
-from hwnas.profiles import PROFILE
+from hwnas.seed_records import SeedRecord, Seeds
 from hwnas.steps import Steps
 
 if TYPE_CHECKING:
@@ -43,8 +42,8 @@ def run_seeds(config: Config, folder: Path, run_one: RunOne, on_event: OnEvent) 
         for seed in range(config.seed, config.seed + config.seeds):
             on_event(Note(f"Seed {seed}: {len(results) + 1} of {config.seeds}."))
             own = seed_folder(folder, seed)
-            if results and config.device.profile is None:
-                _share_profile(results[0].folder, own)
+            if results:
+                _share_profiles(results[0].folder, own)
             alone = config.model_copy(update={"seed": seed, "seeds": 1})
             results.append(run_one(alone, own, _named(seed, on_event)))
         best = max(results, key=_rank)
@@ -71,7 +70,8 @@ def _summed(first: int, results: Sequence[RunResult], best: int) -> Seeds:
     issued = [result.certificate for result in results if result.certificate is not None]
     runs = [
         SeedRecord(
-            seed=first + i, deploy=c.deploy, **c.files[c.deploy].model_dump(include=set(SeedRecord.model_fields))
+            **c.files[c.deploy].model_dump(include=set(SeedRecord.model_fields))
+            | {"seed": first + i, "deploy": c.deploy, "within_budget": c.within_budget}
         )
         for i, c in enumerate(issued)
     ]
@@ -96,12 +96,12 @@ def _delivered(folder: Path, best: RunResult, seeds: Seeds, steps: Steps) -> cer
     return certificates.read(bundle)
 
 
-def _share_profile(first: Path, own: Path) -> None:
-    """The first seed's profile, so that all are measured against the same."""
-    source, target = first / PROFILE, own / PROFILE
-    if source.exists() and not target.exists():
-        own.mkdir(exist_ok=True)
-        write_bytes(target, source.read_bytes())
+def _share_profiles(first: Path, own: Path) -> None:
+    """The profiles in the first seed's folder, so that all are measured against the same."""
+    own.mkdir(exist_ok=True)
+    for source in first.glob("device*.profile.jsonl"):
+        if not (own / source.name).exists():
+            write_bytes(own / source.name, source.read_bytes())
 
 
 def _named(seed: int, on_event: OnEvent) -> OnEvent:

@@ -20,10 +20,11 @@ from devices.events import Progress
 from hwnas import certificate
 from hwnas.budget import Budget
 from hwnas.certificate import FLOAT, INT8, Certificate, FileRecord
-from hwnas.certify import Predicted, certify, certify_again
+from hwnas.certify import certify, certify_again
 from hwnas.deployment import choose
 from hwnas.errors import InvalidData
 from hwnas.export import export
+from hwnas.measured_files import Predicted
 from hwnas.quantize import quantize
 from hwnas.task import Task, normalize
 
@@ -151,7 +152,7 @@ def test_budget_that_is_not_kept_is_said(bundle: Path, task: Task) -> None:
 def test_bundle_without_int8(bundle: Path, task: Task) -> None:
     (bundle / INT8).unlink()
     found = certify(bundle, WIDE, DEVICE, task=task)
-    assert (found.deploy, found.deploy_reason) == (FLOAT, "There is no INT8 file.")
+    assert (found.deploy, found.deploy_reason) == (FLOAT, "There is no INT8 file for this device.")
 
 
 def test_changed_missing_or_new_file_is_refused(bundle: Path) -> None:

@@ -158,7 +158,7 @@ def test_the_loop_runs_on_torch_by_another_device_in_the_configuration(small_con
     bundle, issued = result.folder / "bundle", result.certificate
     assert issued is not None
     assert {path.name for path in bundle.iterdir()} == {FLOAT, "model.pt2", "certificate.json", "README.md"}
-    assert (issued.deploy, issued.deploy_reason) == ("model.pt2", "There is no INT8 file.")
+    assert (issued.deploy, issued.deploy_reason) == ("model.pt2", "There is no INT8 file for this device.")
     assert issued.within_budget
     assert issued.files["model.pt2"].accuracy > 0.5
     assert issued.files["model.pt2"].predicted_p50_ms is not None
