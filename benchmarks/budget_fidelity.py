@@ -39,6 +39,7 @@ from hwnas.errors import InfeasibleBudget
 from hwnas.int8_search import Int8Space
 from hwnas.problem import Problem
 from hwnas.space import Genotypes, SearchSpace
+from hwnas.targets import Target
 from predictors import load_or_fit
 
 CLASSES = 10
@@ -101,16 +102,17 @@ def cases(device: Device, name: str, precision: str, folder: Path, budgets: int,
     space = Int8Space(plain) if precision == "int8" else plain
     if not path.exists():
         hwnas.profiles.make(device, path, space=space, time_limit_s=profile_s)
-    profile = load_profile(path)
-    costs = compile_costs(space, load_or_fit(path), device)
+    profile, predictor = load_profile(path), load_or_fit(path)
+    costs = compile_costs(space, predictor, device)
     drawn = costs.costs(space.sample(np.random.default_rng(0), DRAWN))
     found = []
     low, high = np.quantile(drawn.upper_ms, ENDS)
     for budget_ms in np.geomspace(low, high, budgets).tolist():
         problem = Problem(space, costs, Budget(latency_ms=budget_ms), seed=0)
+        target = Target(device, profile, predictor, costs, problem.budget)
         with Journal(folder / f"{budget_ms:.6f}.jsonl", {"budget_ms": budget_ms}) as journal:
             try:
-                chosen = finalist.find(problem, Work(plain), device, profile, SEARCH, journal)
+                chosen = finalist.find(problem, Work(plain), [target], SEARCH, journal)
             except InfeasibleBudget as error:
                 print(f"{folder.name}, {budget_ms:.4f} ms: {error.message}")
                 continue

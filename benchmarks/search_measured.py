@@ -29,6 +29,7 @@ from hwnas.budget import Budget
 from hwnas.config import SearchSection
 from hwnas.costs import compile_costs
 from hwnas.problem import Problem
+from hwnas.targets import Target
 
 _LOOKUPS = 200
 _WITHIN = 1.1  # of the budget: what is predicted above that is not measured
@@ -51,7 +52,8 @@ def main() -> None:
     with devices.open(options.device) as device:
         if not path.exists():
             hwnas.profiles.make(device, path, space=space, time_limit_s=options.profile_limit)
-        profile, costs = profile_files.load(path), compile_costs(space, predictors.load_or_fit(path), device)
+        profile, predictor = profile_files.load(path), predictors.load_or_fit(path)
+        costs = compile_costs(space, predictor, device)
         every = np.unique(space.canonical(benchmark.validation.table.genotypes), axis=0)
         by_accuracy = every[np.argsort(-test.accuracy(every), kind="stable")]
         predicted = costs.costs(every)
@@ -61,7 +63,8 @@ def main() -> None:
             problem = Problem(space, costs, Budget(latency_ms=float(limit)), 0)
             settings = SearchSection(evaluations=_LOOKUPS, generation=10)
             with tempfile.TemporaryDirectory() as folder, Journal(Path(folder, "journal.jsonl"), {}) as journal:
-                chosen = finalist.find(problem, benchmark.validation, device, profile, settings, journal)
+                target = Target(device, profile, predictor, costs, problem.budget)
+                chosen = finalist.find(problem, benchmark.validation, [target], settings, journal)
             maybe = by_accuracy[costs.costs(by_accuracy).p50_ms < _WITHIN * limit]
             best = next(
                 row for row in maybe if problem.budget.feasible(finalist.measure(device, space, row, profile))[0]

@@ -145,7 +145,7 @@ class DeviceRecord(Record):
     deploy_reason: str
     within_budget: bool
     files: dict[str, FileRecord]
-    unmeasured: dict[str, str] = {}
+    unmeasured: dict[str, str] = Field(default_factory=dict)
 
     @property
     def device_info(self) -> DeviceInfo:
@@ -189,7 +189,7 @@ class Certificate(Record):
     versions: dict[str, str]
     files: dict[str, FileRecord]
     also: tuple[DeviceRecord, ...] = ()
-    unmeasured: dict[str, UnmeasuredFile] = {}
+    unmeasured: dict[str, UnmeasuredFile] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seeds: Seeds | None = None
 

@@ -35,7 +35,7 @@ from hwnas.certificate import (
 )
 from hwnas.deployment import choose
 from hwnas.errors import InvalidData
-from hwnas.measured_files import Findings, Predicted, Target, identity, measure, without_refused
+from hwnas.measured_files import DeviceTerms, Findings, Predicted, identity, measure, without_refused
 from hwnas.quality import qualities_of, remembered
 from hwnas.seed_records import Seeds
 from hwnas.task import Task
@@ -63,7 +63,7 @@ def certify(
     task: Task,
     predicted: Mapping[str, Predicted] | None = None,
     profile: Profile | None = None,
-    also: Sequence[Target] = (),
+    also: Sequence[DeviceTerms] = (),
     max_accuracy_drop: float = 0.003,
     seed: int = 0,
     on_event: OnEvent = ignore,
@@ -88,10 +88,10 @@ def certify(
         HwnasError: the bundle cannot be written.
     """
     folder = Path(bundle)
-    targets = (Target(device, Limits(**vars(budget)), dict(predicted or {}), profile), *also)
+    targets = (DeviceTerms(device, Limits(**vars(budget)), dict(predicted or {}), profile), *also)
     contents = [bundles.contents(folder, target.spec) for target in targets]
     given = _network_input(folder / FLOAT, devices.load_onnx(folder / FLOAT), task)
-    found = []
+    found: list[Findings] = []
     for target, of in zip(targets, contents, strict=True):
         with devices.open(target.spec, on_event=on_event) as opened:
             runs = without_refused(opened, of) if found else of
@@ -127,15 +127,16 @@ def certify_again(
             f"The bundle was trained for the task {former.task} ({len(former.classes)} classes); {task.name} is another.",
             hint=f"Give the task {former.task}, or none.",
         )
-    known = {record.device_info.spec: record for record in (former, *former.also)}
-    found = []
+    records: tuple[Certificate | DeviceRecord, ...] = (former, *former.also)
+    known = {record.device_info.spec: record for record in records}
+    found: list[Findings] = []
     for spec in known if device is None else (device,):
         contents = bundles.contents(folder, spec)
         with devices.open(spec, on_event=on_event) as opened:
             record = known.get(opened.info.spec)
-            target = Target(spec, former.budget)
+            target = DeviceTerms(spec, former.budget)
             if record is not None:
-                target = Target(spec, record.budget, _predicted(record.files))
+                target = DeviceTerms(spec, record.budget, _predicted(record.files))
             runs = without_refused(opened, contents) if found else contents
             if task is None:
                 qualities = remembered(former.all_files | (record.files if record else {}), runs)

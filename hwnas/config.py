@@ -168,7 +168,9 @@ class Config(_Section):
         for also in self.also:
             for name in also.limits:
                 if _kind(name) not in map(_kind, self.budget.limits):
-                    raise ValueError(f"[[also]] limits {name} on {also.spec}, and [budget] does not: limit it on all devices")
+                    raise ValueError(
+                        f"[[also]] limits {name} on {also.spec}, and [budget] does not: limit it on all devices"
+                    )
         return self
 
     def to_toml(self) -> str:
@@ -244,7 +246,11 @@ def _line(text: str, section: str, key: str, table: int) -> int | None:
             if current in (section, key):
                 tables += 1
                 header = number if tables == table else header
-        elif current == section and (not section or tables == table) and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
+        elif (
+            current == section
+            and (not section or tables == table)
+            and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line)
+        ):
             return number
     return header
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,17 +20,19 @@ from hwnas.accuracy import SharedWeights
 from hwnas.certificate import FLOAT, INT8
 
 if TYPE_CHECKING:
-    from devices import Device, Profile
+    from devices import Device, Graph, Profile
     from devices.events import OnEvent
     from hwnas.budget import Budget
     from hwnas.certificate import Certificate
     from hwnas.config import Config
+    from hwnas.measured_files import DeviceTerms
     from hwnas.search import AccuracyModel
     from hwnas.space import SearchSpace
     from hwnas.steps import Steps
+    from hwnas.targets import Target
     from hwnas.task import Task
     from hwnas.train import Teacher, Trained
-    from predictors import LatencyPredictor
+    from predictors.estimates import KernelEstimate
 
 Start = Literal["supernet", "scratch"]
 _COMPARED = 32  # images
@@ -156,43 +158,54 @@ class Delivery:
         wanted = [name for name in bundle.ENGINES if bundle.source(self._bundle, name).is_file()]
         self.steps.once("engines", built, *(self._bundle / name for name in wanted))
 
-    def certify(self, predictor: LatencyPredictor, device: Device, profile: Profile) -> Certificate:
-        """Measure the exported files in a fresh process. Of a file with kernels that the profile does not know (INT8, unless
-        it was profiled for it) nothing is predicted.
+    def certify(self, targets: Sequence[Target]) -> Certificate:
+        """Measure the exported files in a fresh process, on every target's device. Of a file with kernels that the profile does
+        not know (INT8, unless it was profiled for it) nothing is predicted.
 
-        ``device`` is only asked for the kernels of the files, for what the predictor says of them.
+        The targets' own devices are only asked for the kernels of the files, for what the predictors say of them.
         """
-        from hwnas.certify import Predicted, certify
+        from hwnas.certify import certify
         from hwnas.mistakes import find
 
         def certified() -> Mapping[str, Any]:
-            graphs = bundle.contents(self._bundle, self.config.device.spec).measured
-            estimates = predictor.predict(list(graphs.values()), device)
+            (first, graphs, kernels), *others = [self._terms(target) for target in targets]
             certificate = certify(
                 self._bundle,
                 self.budget,
-                self.config.device.spec,
+                first.spec,
                 task=self.task,
-                predicted={
-                    name: Predicted(float(estimates.latency_ms[i]), float(estimates.p50_ms[i]))
-                    for i, name in enumerate(graphs)
-                    if all(kernel.profiled for kernel in estimates.kernels[i])
-                },
-                profile=profile,
+                predicted=first.predicted,
+                profile=first.profile,
+                also=[terms for terms, _, _ in others],
                 max_accuracy_drop=self.config.quantize.max_accuracy_drop,
                 seed=self.config.seed,
                 on_event=self.on_event,
             )
-            kernels = estimates.kernels[list(graphs).index(certificate.deploy)]
-            mistakes = find(graphs[certificate.deploy], certificate.input, self.task, self.config.device.spec)
+            mistakes = find(graphs[certificate.deploy], certificate.input, self.task, first.spec)
             return {
                 "within_budget": certificate.within_budget,
-                "kernels": [asdict(k) for k in kernels],
+                "kernels": [asdict(k) for k in kernels[certificate.deploy]],
                 **asdict(mistakes),
             }
 
         self.steps.once("certified", certified, self._bundle / certificates.NAME, *bundle.natives(self._bundle))
         return certificates.read(self._bundle)
+
+    def _terms(self, target: Target) -> tuple[DeviceTerms, Mapping[str, Graph], Mapping[str, Sequence[KernelEstimate]]]:
+        """What files are held against on a target's device, those that it runs, and what is predicted of their kernels."""
+        from hwnas.certificate import Limits
+        from hwnas.measured_files import DeviceTerms, Predicted, without_refused
+
+        device = target.device
+        graphs = without_refused(device, bundle.contents(self._bundle, device.spec)).measured
+        estimates = target.predictor.predict(list(graphs.values()), device)
+        kernels = dict(zip(graphs, estimates.kernels, strict=True))
+        predicted = {
+            name: Predicted(float(estimates.latency_ms[i]), float(estimates.p50_ms[i]))
+            for i, name in enumerate(graphs)
+            if all(kernel.profiled for kernel in kernels[name])
+        }
+        return DeviceTerms(device.spec, Limits(**asdict(target.budget)), predicted, target.profile), graphs, kernels
 
     def _calibration(self) -> NDArray[np.float32]:
         """``(n, C, H, W)`` normalised training images that ranges are found on."""

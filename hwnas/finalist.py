@@ -16,12 +16,14 @@ from hwnas.costs import CostModel, Costs
 from hwnas.errors import InfeasibleBudget
 from hwnas.problem import Problem
 from hwnas.search import AccuracyModel, search
+from hwnas.worst_case import worst
 
 if TYPE_CHECKING:
     from devices import Device, Profile
     from devices.journal import Journal
     from hwnas.config import SearchSection
     from hwnas.space import Genotypes, SearchSpace
+    from hwnas.targets import Target
 
 MEASURED = 3
 """How many candidates a run measures at most."""
@@ -36,6 +38,8 @@ class Finalist:
         accuracy: as the search saw it.
         predicted, measured: costs by the names of :class:`hwnas.costs.Costs`.
         excess: largest relative excess of the measured costs over the budget; 0 if it keeps it.
+        on: of every device its ``device``, ``budget``, what was ``measured`` there, and ``within_budget``. With several devices
+            the figures above are those where the network is worst off, as :class:`hwnas.worst_case.WorstCase` has them.
     """
 
     genotype: NDArray[np.int64]
@@ -43,16 +47,18 @@ class Finalist:
     predicted: Mapping[str, float]
     measured: Mapping[str, float]
     excess: float
+    on: tuple[Mapping[str, Any], ...]
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object; :func:`from_json` is the inverse."""
-        return asdict(self) | {"genotype": self.genotype.tolist()}
+        return asdict(self) | {"genotype": self.genotype.tolist(), "on": list(self.on)}
 
 
 def from_json(value: Mapping[str, Any]) -> Finalist:
     """Inverse of :meth:`Finalist.to_json`; other keys are ignored."""
     genotype = np.array(value["genotype"], np.int64)
-    return Finalist(genotype, value["accuracy"], value["predicted"], value["measured"], value["excess"])
+    on = tuple(value["on"])
+    return Finalist(genotype, value["accuracy"], value["predicted"], value["measured"], value["excess"], on)
 
 
 @dataclass(frozen=True)
@@ -101,16 +107,15 @@ class CorrectedCosts:
 def find(
     problem: Problem,
     accuracy: AccuracyModel,
-    device: Device,
-    profile: Profile,
+    targets: Sequence[Target],
     settings: SearchSection,
     journal: Journal,
     on_event: OnEvent = ignore,
 ) -> Finalist:
     """Search, measure the best, and where it breaks the budget correct the costs by the measurement and search on.
 
-    At most :data:`MEASURED` candidates are measured; if none keeps the budget, the one that breaks it least is returned. Each
-    measurement is a unit of the journal.
+    At most :data:`MEASURED` candidates are measured, on every target; if none keeps the budget, the one that breaks it least is
+    returned. Each measurement is a unit of the journal.
 
     Raises:
         InfeasibleBudget: the predictor knows no network within the budget, before any measurement.
@@ -137,7 +142,7 @@ def find(
                 raise
             break
         chosen = result.candidates[[result.best]]
-        finalist = _measured(problem, chosen, device, profile, journal, attempt)
+        finalist = _measured(problem, chosen, targets, journal, attempt)
         found.append(finalist)
         if finalist.excess == 0:
             return finalist
@@ -160,19 +165,29 @@ def measure(device: Device, space: SearchSpace, genotype: NDArray[np.int64], pro
 
 
 def _measured(
-    problem: Problem, chosen: Candidates, device: Device, profile: Profile, journal: Journal, attempt: int
+    problem: Problem, chosen: Candidates, targets: Sequence[Target], journal: Journal, attempt: int
 ) -> Finalist:
-    """Of the one candidate ``chosen``; from the journal where it has it."""
+    """Of the one candidate ``chosen``, on all targets; from the journal where it has it."""
     for unit in journal.units:
         if unit["unit"] == "measured" and unit["attempt"] == attempt:
             return from_json(unit)
-    measured = measure(device, problem.space, chosen.genotypes[0], profile)
+    costs = [measure(target.device, problem.space, chosen.genotypes[0], target.profile) for target in targets]
+    measured = worst([(each, target.budget) for each, target in zip(costs, targets, strict=True)])
     finalist = Finalist(
         chosen.genotypes[0],
         float(chosen.accuracy[0]),
         _row(chosen.costs),
         _row(measured),
         float(problem.budget.excess(measured)[0]),
+        tuple(
+            {
+                "device": target.device.info.spec,
+                "budget": asdict(target.budget),
+                "measured": _row(each),
+                "within_budget": bool(target.budget.feasible(each)[0]),
+            }
+            for each, target in zip(costs, targets, strict=True)
+        ),
     )
     journal.append({"unit": "measured", "attempt": attempt, **finalist.to_json()})
     return finalist

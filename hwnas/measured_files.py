@@ -28,8 +28,8 @@ class Predicted:
 
 
 @dataclass(frozen=True)
-class Target:
-    """A device to certify for.
+class DeviceTerms:
+    """What the files are held against on a device.
 
     Attributes:
         spec: its specification.
@@ -76,7 +76,7 @@ def measure(
     folder: Path,
     device: Device,
     contents: Contents,
-    target: Target,
+    terms: DeviceTerms,
     qualities: Mapping[str, Quality],
     *,
     seed: int,
@@ -88,7 +88,7 @@ def measure(
         folder: the bundle.
         device: opened.
         contents: the files for it.
-        target: what to hold them against.
+        terms: what to hold them against.
         qualities: how well all files do on images, by name.
         seed: for the order of measuring.
         on_event: told of progress.
@@ -97,14 +97,14 @@ def measure(
         DeviceError, ProvenanceMismatch: the device is gone, or not the profile's; an engine is for another one.
     """
     graphs = list(contents.measured.values())
-    timings = profilers.measure_graphs(device, graphs, profile=target.profile, seed=seed, on_event=on_event)
+    timings = profilers.measure_graphs(device, graphs, profile=terms.profile, seed=seed, on_event=on_event)
     files = {}
     for (name, graph), timing in zip(contents.measured.items(), timings, strict=True):
         with device.load(graph) as session:
             memory = session.memory()
         cost = _Cost(timing, memory, devices.resident_bytes(device.spec, graph))
-        files[name] = _record(folder / name, target, qualities[name], cost)
-    return Findings(device.info, target.budget, contents, qualities, files)
+        files[name] = _record(folder / name, terms, qualities[name], cost)
+    return Findings(device.info, terms.budget, contents, qualities, files)
 
 
 def without_refused(device: Device, contents: Contents) -> Contents:
@@ -134,10 +134,10 @@ def identity(path: Path) -> dict[str, Any]:
     }
 
 
-def _record(path: Path, target: Target, quality: Quality, cost: _Cost) -> FileRecord:
+def _record(path: Path, terms: DeviceTerms, quality: Quality, cost: _Cost) -> FileRecord:
     timing, known = cost.timing, identity(path)
-    limits = target.budget
-    told = target.predicted.get(path.name)
+    limits = terms.budget
+    told = terms.predicted.get(path.name)
     within = [
         (timing.p50_high_ms, limits.latency_ms),
         (cost.memory.memory_bytes, limits.memory_bytes),

@@ -110,7 +110,7 @@ def report_data(run: str | os.PathLike[str], baselines: str | os.PathLike[str] |
         quantized=_last(units, "quantized"),
         certificate=None if certificate is None else certificate.to_json(),
         config=(folder / "config.toml").read_text(encoding="utf-8"),
-        notes=tuple(_over_budget(unit) for unit in measured if unit["excess"] > 0),
+        notes=(*_several(header), *(_over_budget(unit) for unit in measured if unit["excess"] > 0)),
     )
 
 
@@ -280,6 +280,17 @@ def _effects(units: Sequence[Unit], folder: Path) -> Effects:
 def _mistakes(certified: Unit, certificate: Certificate) -> ReportMistakes:
     counts = np.array(certified["confusion"], np.int64)
     return ReportMistakes(certificate.classes, counts, tuple(certified["worst"]))
+
+
+def _several(header: Unit) -> tuple[str, ...]:
+    """What the figures of candidates are where the network is for several devices."""
+    others = header.get("also", ())
+    specs = ", ".join(info["spec"] for info in (header["device"], *others))
+    said = (
+        f"The network is for several devices: {specs}. Latency and memory of the networks looked at are those where each is "
+        "worst off, in terms of the first device."
+    )
+    return (said,) if others else ()
 
 
 def _over_budget(unit: Unit) -> str:

@@ -65,8 +65,8 @@ def headline(data: ReportData) -> str:
     what = f"{percent(accuracy)} accuracy in {speed}" if accuracy is not None else speed
     if kept:
         return f"{what}: the budget is kept."
-    if file["within_budget"]:
-        elsewhere = [also["device"]["spec"] for also in data.certificate["also"] if not also["within_budget"]]
+    elsewhere = [also["device"]["spec"] for also in data.certificate.get("also", ()) if not also["within_budget"]]
+    if elsewhere and file["within_budget"]:
         return f"{what}: the budget is kept here, but not that of {', '.join(elsewhere)}."
     broken = [name for name, used, allowed in budget_use(data) if used > allowed]
     which = f" ({', '.join(broken)})" if broken else " (the measurement's upper bound is above the limit)"

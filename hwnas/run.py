@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import devices
-import predictors
-from devices import profile as profile_files
-from devices.errors import ProvenanceMismatch
-from devices.events import Note, OnEvent, ignore
+from devices.events import OnEvent, ignore
 from devices.journal import Journal
 from devices.versions import versions
-from hwnas import accuracy, finalist, int8_flavours, objectives, profiles, searchers, spaces, tasks
+from hwnas import accuracy, finalist, int8_flavours, objectives, searchers, spaces, targets, tasks
 from hwnas.accuracy import SharedWeights
 from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.bundle import runs_engines
-from hwnas.certificate import Certificate, sha256
+from hwnas.certificate import Certificate
 from hwnas.config import TaskSection
-from hwnas.costs import compile_costs
 from hwnas.delivery import Delivery
 from hwnas.errors import InvalidConfig
 from hwnas.int8_search import Int8Accuracy, Int8Space
@@ -37,18 +34,14 @@ from hwnas.report_data import write_report
 from hwnas.seeds import run_seeds
 from hwnas.steps import Steps
 from hwnas.train_settings import RankingSettings
-from predictors.errors import NotFitted
 
 if TYPE_CHECKING:
-    from devices import Device, Profile
+    from devices import Device
     from hwnas.config import Config
-    from hwnas.costs import CostModel
-    from hwnas.space import SearchSpace
     from hwnas.task import Task
 
 Step = Literal["search", "train", "export", "certify", "report"]
 SCHEMA = 1
-_LIMITS_AT_MOST = 5  # a slow machine gets so many times the time limit before there is too little to learn from
 _VERSIONS = ("hwnas", "numpy", "onnx", "onnxruntime", "scipy", "torch", "xgboost")
 
 
@@ -58,11 +51,12 @@ class RunResult:
 
     Attributes:
         folder: the run's.
-        budget: its limits, absolute.
+        budget: its limits on the first device, absolute.
         genotype, genes: the network's.
         accuracy: what the search took its accuracy for.
         accuracy_source: where that number is from; see :func:`hwnas.accuracy.is_score`.
-        predicted, measured: its costs before the training, by the names of :class:`hwnas.costs.Costs`.
+        predicted, measured: its costs before the training, by the names of :class:`hwnas.costs.Costs`; with several devices
+            where it is worst off, see :class:`hwnas.worst_case.WorstCase`.
         within_budget: what the certificate says; before there is one, what the measurement before the training said.
         certificate: the one in ``bundle/``, or None.
         report: path of the page, or None.
@@ -123,6 +117,7 @@ def _run_one(
     aim = objectives.open(config.objective.name, **config.objective.settings)
     ranking = accuracy.check(config.accuracy.model, config.accuracy.settings)
     _check_weights(config)
+    targets.check(config)
     if task is None:
         task = tasks.open(
             config.task.name,
@@ -135,10 +130,12 @@ def _run_one(
     space = spaces.open(config.space.name, task.input_shape, len(task.classes), **config.space.settings)
     for part in (folder / "work", folder / "bundle"):
         part.mkdir(parents=True, exist_ok=True)
-    with (
-        devices.open(config.device.spec, on_event=on_event) as device,
-        Journal(folder / "journal.jsonl", _header(config, device, task)) as journal,
-    ):
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(devices.open(section.spec, on_event=on_event))
+            for section in (config.device, *config.also)
+        ]
+        journal = stack.enter_context(Journal(folder / "journal.jsonl", _header(config, opened, task)))
         write_text(folder / "config.toml", config.to_toml())
         steps = Steps(journal)
         steps.once("space", lambda: {"genes": [[gene.name, list(gene.options)] for gene in space.genes]})
@@ -149,13 +146,8 @@ def _run_one(
             steps.once("engines possible", lambda: {"networks": check_space(space)})
         flavour = int8_flavours.of(config.device.spec)
         searched = Int8Space(space, flavour) if config.search.precision == "int8" else space
-        profile_path = _profiled(config, folder, searched, device, steps, on_event)
-        profile = profile_files.load(profile_path)
-        predictor = predictors.load_or_fit(profile_path, seed=config.seed)
-        costs = compile_costs(
-            searched, predictor, device, seed=config.seed, guarantee=config.search.guarantee, on_event=on_event
-        )
-        budget = _budget(config, searched, costs, profile, steps)
+        on = targets.prepare(config, folder, searched, opened, steps, on_event)
+        budget = on[0].budget
         estimate = accuracy.open(
             config.accuracy.model,
             space,
@@ -176,8 +168,8 @@ def _run_one(
                 seed=config.seed,
                 flavour=flavour,
             )
-        problem = Problem(searched, costs, budget, config.seed, aim)
-        winner = finalist.find(problem, judge, device, profile, config.search, journal, on_event)
+        problem = Problem(searched, targets.costs_of(on), budget, config.seed, aim)
+        winner = finalist.find(problem, judge, on, config.search, journal, on_event)
         genes = space.describe(winner.genotype)
         steps.once("chosen", lambda: {"genes": genes, **winner.to_json()})
         delivery = Delivery(config, folder, task, space, winner.genotype, budget, estimate, steps, on_event)
@@ -185,11 +177,11 @@ def _run_one(
             delivery.train()
         if wanted >= 2:
             delivery.export()
-            delivery.quantize(device, profile)
-            delivery.translate(device)
+            delivery.quantize(on[0].device, on[0].profile)
+            delivery.translate(on[0].device)
             if engine:
                 delivery.build_engines()
-        certificate = delivery.certify(predictor, device, profile) if wanted >= 3 else None
+        certificate = delivery.certify(on) if wanted >= 3 else None
     within = winner.excess == 0 if certificate is None else certificate.within_budget
     return RunResult(
         folder,
@@ -223,7 +215,7 @@ def _check_weights(config: Config) -> None:
         )
 
 
-def _header(config: Config, device: Device, task: Task) -> dict[str, Any]:
+def _header(config: Config, opened: Sequence[Device], task: Task) -> dict[str, Any]:
     """Everything that decides the result: a folder belongs to one of it."""
     data = 0
     for part in (task.train, task.validation):
@@ -231,55 +223,8 @@ def _header(config: Config, device: Device, task: Task) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "config": config.model_dump(mode="json"),
-        "device": device.info.to_json(),
+        "device": opened[0].info.to_json(),
+        "also": [device.info.to_json() for device in opened[1:]],
         "data_crc32": data,
         "versions": versions(_VERSIONS),
     }
-
-
-def _profiled(
-    config: Config, folder: Path, space: SearchSpace, device: Device, steps: Steps, on_event: OnEvent
-) -> Path:
-    """Path of the profile; it is made now if there is none, and must stay as it is from then on."""
-    path = config.device.profile or folder / profiles.PROFILE
-    recorded = steps.recorded("profile")
-    if recorded is None and not path.exists():
-        unfinished = path.with_name(f".partial-{path.name}")
-        limit = config.device.profile_time_limit_s
-        for left in reversed(range(_LIMITS_AT_MOST)):
-            profiles.make(device, unfinished, space=space, seed=config.seed, time_limit_s=limit, on_event=on_event)
-            try:
-                predictors.load_or_fit(unfinished, seed=config.seed)
-                break
-            except NotFitted as error:
-                if not left:
-                    raise
-                on_event(Note(f"{error.message} The profile goes on."))
-        if predictors.predictor_path(unfinished).exists():
-            predictors.predictor_path(unfinished).replace(predictors.predictor_path(path))
-        unfinished.replace(path)
-    found = sha256(path) if path.exists() else None
-    if recorded is None:
-        steps.once("profile", lambda: {"sha256": found})
-    elif recorded["sha256"] != found:
-        raise ProvenanceMismatch(
-            f"{path} is not what it was when this run began; it",
-            [f"sha256: found {found}, wanted {recorded['sha256']}"],
-            hint="Put the old profile back, or use another output folder.",
-        )
-    return path
-
-
-def _budget(config: Config, space: SearchSpace, costs: CostModel, profile: Profile, steps: Steps) -> Budget:
-    """The limits in absolute numbers, once and for all of this run."""
-
-    def resolve() -> Mapping[str, Any]:
-        latency = config.budget.latency_ms
-        if config.budget.latency_fraction_of_largest is not None:
-            timing = profile.timings.get(space.graph(space.largest()).digest())
-            largest = timing.p50_ms if timing else float(costs.costs(space.largest()[None]).p50_ms[0])
-            latency = config.budget.latency_fraction_of_largest * largest
-        limits = {"memory_bytes": config.budget.memory_bytes, "model_bytes": config.budget.model_bytes}
-        return {"budget": {"latency_ms": latency, **limits}}
-
-    return Budget(**steps.once("budget", resolve)["budget"])

@@ -97,7 +97,9 @@ def prepare(
     targets = []
     for number, (device, (section, limits)) in enumerate(zip(opened, sections, strict=True), start=1):
         suffix = f" {number}" if number > 1 else ""
-        path = section.profile or folder / profiles.PROFILE.replace("device", f"device-{number}" if suffix else "device")
+        path = section.profile or folder / profiles.PROFILE.replace(
+            "device", f"device-{number}" if suffix else "device"
+        )
         _profiled(section, path, space, device, f"profile{suffix}", config.seed, steps, on_event)
         profile = profile_files.load(path)
         predictor = predictors.load_or_fit(path, seed=config.seed)

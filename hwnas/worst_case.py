@@ -52,23 +52,27 @@ class WorstCase:
 
     def costs(self, genotypes: Genotypes) -> Costs:
         """Costs of ``(n, G)`` genotypes."""
-        found = []
-        for model, budget in self.devices:
-            costs = model.costs(genotypes)
-            latency, memory, size = (
-                _scale(getattr(self.budget, name), getattr(budget, name))
-                for name in ("latency_ms", "memory_bytes", "model_bytes")
+        return worst([(model.costs(genotypes), budget) for model, budget in self.devices])
+
+
+def worst(on: Sequence[tuple[Costs, Budget]]) -> Costs:
+    """From the costs ``(n,)`` on every device those that :class:`WorstCase` gives."""
+    found = []
+    for costs, budget in on:
+        latency, memory, size = (
+            _scale(getattr(on[0][1], name), getattr(budget, name))
+            for name in ("latency_ms", "memory_bytes", "model_bytes")
+        )
+        found.append(
+            (
+                costs.latency_ms * latency,
+                costs.p50_ms * latency,
+                costs.upper_ms * latency,
+                costs.memory_bytes * memory,
+                costs.model_bytes * size,
             )
-            found.append(
-                (
-                    costs.latency_ms * latency,
-                    costs.p50_ms * latency,
-                    costs.upper_ms * latency,
-                    costs.memory_bytes * memory,
-                    costs.model_bytes * size,
-                )
-            )
-        return Costs(*(_largest(column) for column in zip(*found, strict=True)))
+        )
+    return Costs(*(_largest(column) for column in zip(*found, strict=True)))
 
 
 def _scale(first: float | None, own: float | None) -> float:

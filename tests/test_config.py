@@ -42,6 +42,17 @@ def read(tmp_path: Path, text: str) -> Config:
         ("[train]\nmixup = -0.1\n" + GOOD, ["line 2", "mixup", "greater than or equal to 0"]),
         ('[train]\nstart = "sratch"\n' + GOOD, ["line 2", "'supernet' or 'scratch'"]),
         ('[train]\nstart = "scratch"\nalso_from_scratch = true\n' + GOOD, ["line 1", "also_from_scratch", "supernet"]),
+        (
+            GOOD + '[[also]]\nspec = "a"\n[[also]]\nspec = "b"\nlatency_m = 1\n',
+            ["line 7", "[also]", "mean 'latency_ms'"],
+        ),
+        (
+            GOOD + '[[also]]\nspec = "a"\nlatency_ms = 1\n[[also]]\nspec = "b"\nlatency_ms = 0\n',
+            ["line 8", "greater than 0"],
+        ),
+        (GOOD + '[[also]]\nspec = "a"\n[[also]]\nlatency_ms = 1\n', ["line 5", "'spec' in [also]", "required"]),
+        (GOOD + '[[also]]\nspec = "a"\nmemory_bytes = 9\n', ["memory_bytes on a", "[budget] does not"]),
+        (GOOD + '[[also]]\nspec = "onnxruntime:threads=1"\n', ["a device is named twice"]),
         ("budget\n", ["TOML"]),
         ("\xff", ["TOML"]),
     ],
@@ -73,6 +84,16 @@ def test_the_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None
     assert again == config
     assert again.space.settings == {"depths": [1, 2]}
     assert again.search.settings == {"population": 20}
+
+
+def test_a_further_device_has_the_limits_that_it_does_not_set_from_the_budget(tmp_path: Path) -> None:
+    text = "[budget]\nlatency_ms = 8\nmemory_bytes = 900\n[[also]]\nspec = 'a'\nprofile = 'a.jsonl'\n"
+    config = read(tmp_path, text + "[[also]]\nspec = 'b'\nlatency_fraction_of_largest = 0.5\n")
+    first, second = config.also
+    assert first.profile == tmp_path / "a.jsonl"
+    assert first.budget(config.budget) == config.budget
+    assert second.budget(config.budget).limits == {"latency_fraction_of_largest": 0.5, "memory_bytes": 900}
+    assert read(tmp_path, config.to_toml()) == config
 
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).parent.parent.glob("examples/*.toml")), ids=lambda p: p.name)

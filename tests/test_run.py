@@ -26,6 +26,7 @@ from hwnas.problem import Problem
 from hwnas.report_data import report_data, summary
 from hwnas.run import run
 from hwnas.space import Genotypes
+from hwnas.targets import Target
 
 
 def test_a_run_leaves_what_it_promises(small_run: Path, small_config: Path) -> None:
@@ -146,15 +147,17 @@ def test_a_wrong_prediction_is_corrected_by_measuring(
     space = spaces.open("mobile", (1, 8, 8), 10, **config.space.settings)
     profile = profile_files.load(config.device.profile)
     with devices.open(config.device.spec) as device, Journal(tmp_path / "j", {}) as units:
-        costs = compile_costs(space, predictors.load_or_fit(config.device.profile), device)
+        predictor = predictors.load_or_fit(config.device.profile)
+        costs = compile_costs(space, predictor, device)
         wrong = CorrectedCosts(costs, Correction(1 / too_low_by, 1 / too_low_by, 1.0))
         memory = costs.costs(np.stack([space.smallest(), space.largest()])).memory_bytes
         limit = float(memory.mean()) if too_low_by < 10 else float(memory[0] / 2)
         problem = Problem(space, wrong, Budget(memory_bytes=limit), 0)
+        target = Target(device, profile, predictor, wrong, problem.budget)
         settings = SearchSection(searcher="random", evaluations=40, generation=20)
-        found = finalist.find(problem, _Largest(), device, profile, settings, units)
+        found = finalist.find(problem, _Largest(), [target], settings, units)
         measured = [unit for unit in units.units if unit["unit"] == "measured"]
-        again = finalist.find(problem, _Largest(), device, profile, settings, units)
+        again = finalist.find(problem, _Largest(), [target], settings, units)
     assert measured[0]["excess"] > 0
     assert len(measured) <= finalist.MEASURED
     assert found.excess == min(unit["excess"] for unit in measured)
