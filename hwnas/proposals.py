@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from devices import Graph, Node, Profile
 
 BATCH = 48
-TIMED = 12
+TIMED = 8
 CANDIDATES = 120
 """Networks of a batch of which the kernels are measured, those of them that are timed whole as well, and random ones that the
 batch is chosen from."""
-LONGEST_S, FIRST_S = 0.02, 0.002
+LONGEST_S, FIRST_S = 0.01, 0.002
 """Nominal times of those that are timed whole, and in the first batch, so that little time is enough for a predictor."""
 
 

@@ -76,12 +76,14 @@ CONTEXT_FEATURES = (
     "previous_bytes_octave",
     "recent_bytes_octave",
     "reuse_bytes_octave",
+    "alike_octave",
     "writes_output",
     "reads_input",
 )
 _GATHER = [SORTS.index(sort) for sort in ("convolution", "product")]
 _RECENT = 3  # kernels
 _LEAST_BYTES = 64
+_LONG_AGO = 128  # kernels, or never before in the run
 _FOOTPRINTS = 2.0**16, 2.0**27  # what smaller and larger ones are taken for
 
 
@@ -157,7 +159,7 @@ def context(kernels: Sequence[ExecutedKernel]) -> Floats:
     """``(n, C)`` the columns of :data:`CONTEXT_FEATURES` for a network's kernels: what is left in the caches of what they need.
 
     A run goes over the network's footprint before it comes back to the same weights and code; a kernel's operands were made some
-    bytes ago. All are known by octaves only, lest they tell networks apart.
+    bytes ago, and its code was last run some kernels ago. All are known by octaves only, lest they tell networks apart.
     """
     if not kernels:
         return np.empty((0, len(CONTEXT_FEATURES)))
@@ -169,11 +171,17 @@ def context(kernels: Sequence[ExecutedKernel]) -> Floats:
     recent = sum(np.roll(touched, i) for i in range(1, _RECENT + 1))
     oldest = [min(k.reads, default=i - 1) + 1 for i, k in enumerate(kernels)]
     reuse = before[: len(kernels)] - before[oldest]
+    last: dict[str, int] = {}
+    alike = np.empty(len(kernels))
+    for i, k in enumerate(kernels):
+        alike[i] = min(_LONG_AGO, i - last.get(k.kernel.kind, i - _LONG_AGO))
+        last[k.kernel.kind] = i
     octave = np.round(np.log2(np.clip(before[-1], *_FOOTPRINTS)))
     return np.column_stack(
         [
             np.full(len(kernels), octave),
             *(np.round(np.log2(np.maximum(v, _LEAST_BYTES))) for v in (previous, recent, reuse)),
+            np.round(np.log2(alike)),
             [k.is_output for k in kernels],
             [-1 in k.reads for k in kernels],
         ]

@@ -14,7 +14,7 @@ Times are those of single kernels, as far as the runtime tells them; :mod:`predi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -69,6 +69,17 @@ class Executions:
     network: Ints
     context: Floats
     seconds: Floats
+
+    def of(self, networks: NDArray[np.bool_]) -> Executions:
+        """Those of the networks where ``(n,)`` is true; they are numbered anew."""
+        kept, number = networks[self.network], np.cumsum(networks) - 1
+        return replace(
+            self,
+            kernel=self.kernel[kept],
+            network=number[self.network[kept]],
+            context=self.context[kept],
+            seconds=self.seconds[kept],
+        )
 
 
 def executions(lowerings: Sequence[Lowering]) -> Executions:

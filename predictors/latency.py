@@ -70,6 +70,9 @@ class LatencyPredictor:
         kernels no times, those come from the networks' (:mod:`predictors.attribution`). The intervals come from
         networks held out, in folds, from both.
 
+        Networks of one space consist of kernels that the profile has; those of other families do not. So where the profile is of
+        networks of all kinds, the correction is learnt from the times that models predict which have not seen the network.
+
         Raises:
             NotFitted: the profile has fewer than eight timed networks.
         """
@@ -84,27 +87,23 @@ class LatencyPredictor:
         self.lowerings_ = dict(profile.lowerings)
         self.learned_ = LearnedLowering.fit(profile)
         calm = _calm(profile)
+        latency = np.array([profile.timings[d].latency_ms for d in timed]) / 1e3
+        data = executions([profile.lowerings[d] for d in timed])
         fold = np.random.default_rng(self.seed).permutation(len(timed)) % _FOLDS
-        held_out, errors = np.empty(len(timed)), []
-        apart: list[tuple[Executions, Floats]] = []
+        apart, known = np.empty(len(data.kernel)), []
         with threadpool_limits(1):  # matrices are small, and idle threads that spin cost most where the machine is busy
-            self.kernel_model_, self.correction_ = _fit(profile, calm, timed, self.seed)
+            self.kernel_model_ = _kernel_model(profile, calm, timed, self.seed)
             for f in range(_FOLDS):
-                out = [d for d, of in zip(timed, fold, strict=True) if of == f]
-                model, correction = _fit(
-                    profile,
-                    [d for d in calm if d not in out],
-                    [d for d in timed if d not in out],
-                    self.seed,
-                )
-                data = executions([profile.lowerings[d] for d in out])
-                costs, held_out[fold == f] = _predict(model, correction, data)
-                errors.append((data, np.abs(np.log(np.maximum(data.seconds, 1e-7) / model.seconds(data)))))
-                apart.append((data, costs))
-        self.spread_ = _spread(errors)
-        difficult = np.empty(len(timed))
-        for f, (data, costs) in enumerate(apart):
-            difficult[fold == f] = self._difficulty(data, costs)
+                out = {d for d, of in zip(timed, fold, strict=True) if of == f}
+                kept = [d for d in timed if d not in out]
+                model = _kernel_model(profile, [d for d in calm if d not in out], kept, self.seed)
+                known.append(model.seconds(data))
+                apart = np.where(fold[data.network] == f, known[f], apart)
+            new = isinstance(self.kernel_model_, KernelModel) and self.kernel_model_.contextual
+            costs, held_out = _held_out(data, latency, fold, apart, _FOLDS * [apart] if new else known)
+            self.correction_ = Correction.fit(data, apart if new else self.kernel_model_.seconds(data), latency)
+        self.spread_ = _spread(data, np.abs(np.log(np.maximum(data.seconds, SHORTEST) / apart)))
+        difficult = self._difficulty(data, costs)
         self.held_out_ms_ = dict(zip(timed, (held_out * 1e3).tolist(), strict=True))
         timings = [profile.timings[d] for d in timed]
         self.calibration_ = Calibration.fit(
@@ -252,21 +251,17 @@ class LatencyPredictor:
         return self
 
 
-def _fit(
+def _kernel_model(
     profile: Profile, lowered: Sequence[str], timed: Sequence[str], seed: int
-) -> tuple[KernelModel | TransferredModel, Correction]:
-    """Both models from the kernels of the networks ``lowered`` and the latencies of the networks ``timed``."""
+) -> KernelModel | TransferredModel:
+    """From the kernels of the networks ``lowered``; where those have no times, from the latencies of the networks ``timed``."""
     kernels = executions([profile.lowerings[d] for d in lowered])
-    data = executions([profile.lowerings[d] for d in timed])
-    latency = np.array([profile.timings[d].latency_ms for d in timed]) / 1e3
     if not np.isfinite(kernels.seconds).any():
-        kernels = attributed(kernels, data, latency)
-    model: KernelModel | TransferredModel
+        latency = np.array([profile.timings[d].latency_ms for d in timed]) / 1e3
+        kernels = attributed(kernels, executions([profile.lowerings[d] for d in timed]), latency)
     if profile.sibling is None:
-        model = KernelModel.fit(kernels, seed=seed)
-    else:
-        model = TransferredModel.fit(KernelModel.from_json(profile.sibling), kernels, seed=seed)
-    return model, Correction.fit(data, model.seconds(data), latency)
+        return KernelModel.fit(kernels, seed=seed)
+    return TransferredModel.fit(KernelModel.from_json(profile.sibling), kernels, seed=seed)
 
 
 def _calm(profile: Profile) -> list[str]:
@@ -278,6 +273,20 @@ def _calm(profile: Profile) -> list[str]:
     return [d for d, slow in slowness.items() if slow <= limit]
 
 
+def _held_out(
+    data: Executions, latency: Floats, fold: NDArray[np.int64], apart: Floats, times: Sequence[Floats]
+) -> tuple[Floats, Floats]:
+    """Seconds of each execution, and of each network, as predicted without it: from its kernels' times ``apart`` ``(m,)``, and by
+    a correction learnt from the other folds' networks and the ``times`` ``(m,)`` that there are for the fold."""
+    costs, totals = np.empty(len(data.kernel)), np.empty(len(latency))
+    for f, seconds in enumerate(times):
+        out, within = fold == f, fold[data.network] == f
+        correction = Correction.fit(data.of(~out), seconds[~within], latency[~out])
+        costs = np.where(within, correction.seconds(data, apart), costs)
+        totals[out] = np.bincount(data.network, costs, len(latency))[out] + correction.run
+    return costs, np.maximum(totals, SHORTEST)
+
+
 def _predict(model: KernelModel | TransferredModel, correction: Correction, data: Executions) -> tuple[Floats, Floats]:
     """Seconds of each execution, and of each network."""
     costs = correction.seconds(data, model.seconds(data))
@@ -286,11 +295,10 @@ def _predict(model: KernelModel | TransferredModel, correction: Correction, data
     return costs, totals + correction.run
 
 
-def _spread(errors: Sequence[tuple[Executions, Floats]]) -> dict[str, float]:
-    """Family to the mean relative error of its kernels in networks held out, weighted by time; of few kernels, shrunk to what all
+def _spread(data: Executions, errors: Floats) -> dict[str, float]:
+    """Family to the mean relative error of its kernels, ``(m,)``, in networks held out; of few kernels, shrunk to what all
     families have."""
-    family = np.concatenate([data.table.family[data.kernel] for data, _ in errors])
-    error = np.minimum(np.concatenate([e for _, e in errors]), _LARGEST_ERROR)
+    family, error = data.table.family[data.kernel], np.minimum(errors, _LARGEST_ERROR)
     known = np.isfinite(error)
     names, member = np.unique(family[known], return_inverse=True)
     usual = float(error[known].mean()) if known.any() else _LARGEST_ERROR

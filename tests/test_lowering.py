@@ -18,6 +18,7 @@ from devices.remote import WorkerDevice
 from hwnas.space import SearchSpace
 from predictors import peak_memory
 from predictors.lowering import LearnedLowering
+from predictors.lowering.recipe import Types, learn_type, make_type
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +148,13 @@ def test_workspace_is_what_the_runtime_takes(device: WorkerDevice, graph: Graph)
     lowering = device.lower(graph)
     estimated = peak_memory(lowering.kernels)
     assert estimated.activation_bytes == pytest.approx(lowering.memory.activation_bytes, rel=0.05)
+
+
+def test_how_sizes_follow_says_nothing_of_tensors_with_more_axes() -> None:
+    def types(*shape: int) -> Types:
+        return {("own", 0): TensorType("uint8", shape)}
+
+    examples = [(types(n, c, s, s), TensorType("uint8", (n, s, s, c))) for n, c, s in ((1, 8, 5), (2, 6, 7), (4, 3, 9))]
+    recipe = learn_type(examples)
+    assert make_type(recipe, types(3, 10, 4, 4)) == TensorType("uint8", (3, 4, 4, 10))
+    assert make_type(recipe, types(3, 2, 10, 4, 4)) is None

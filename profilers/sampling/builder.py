@@ -148,10 +148,15 @@ class Builder:
         return min(high, int(math.exp(self.rng.uniform(math.log(low), math.log(high + 1)))))
 
     def width(self, low: int, high: int) -> int:
-        """A log-uniform number of channels: mostly a multiple of 8 or 16, as people choose them, at times odd."""
-        raw = self.integer(low, high)
-        unit = self.pick([1, 4, 8, 16, 32], [0.15, 0.1, 0.25, 0.35, 0.15])
-        return max(low, unit * round(raw / unit))
+        """A log-uniform number of channels between about ``low`` and ``high``."""
+        return max(low, self.channels(self.integer(low, high)))
+
+    def channels(self, about: float) -> int:
+        """A number of channels as people choose them: mostly a multiple of 8 or 16, at times odd."""
+        unit = self.pick([1, 4, 8, 16, 32], [0.06, 0.06, 0.3, 0.38, 0.2])
+        while unit > max(1.0, about):
+            unit //= 2
+        return unit * max(1, round(about / unit))
 
     def pick(self, values: Sequence[T], weights: Sequence[float] | None = None) -> T:
         """One of ``values``; ``weights`` default to equal ones."""

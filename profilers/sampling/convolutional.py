@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +11,9 @@ from profilers.sampling import parts
 from profilers.sampling.builder import Builder
 
 KERNELS = (1, 3, 5, 7, 9, 11)
-_USUAL = (3, 6, 2, 1, 0.5, 0.3)
+_USUAL = {2: (2, 10, 2, 0.7, 0.2, 0.1), 1: (2, 6, 3, 2, 1, 1)}
+_SEPARATE = (3, 3, 3, 5, 5, 7)
+_LEAST, _MULTIPLE = 3, 8
 
 
 @dataclass(frozen=True)
@@ -38,22 +41,24 @@ Block = Callable[[Builder, str, Style, int, int], str]
 
 def network(b: Builder, axes: int, batch: int, *, small: bool) -> None:
     """Draw a network. ``small`` ones begin with fewer positions and channels."""
-    size = b.integer(8, 96 if small else 320) if axes == 2 else b.integer(32, 2_000 if small else 32_000)
-    channels = b.pick([1, 3, b.integer(2, 96)], [0.25, 0.5, 0.25])
-    long = b.pick([1.0, 1.0, 1.0, b.rng.uniform(0.5, 3)])
-    x = b.input(batch, channels, *((size, max(4, int(size * long))) if axes == 2 else (size,)))
-    kernels = tuple(b.pick(KERNELS, _USUAL) for _ in range(b.integer(1, 3)))
+    stem, pooled = b.pick([1, 2, 4], [0.3, 0.6, 0.1]), b.chance(0.25)
+    strides = [1 if stage == 0 and b.chance(0.6) else 2 for stage in range(b.integer(1, 5))]
+    channels = b.pick([1, 3, b.width(2, 96)], [0.2, 0.6, 0.2])
+    x = b.input(batch, channels, *_positions(b, axes, stem * (1 + pooled) * math.prod(strides), small=small))
+    kernels = tuple(b.pick(KERNELS, _USUAL[axes]) for _ in range(b.integer(1, 3)))
     blocks = tuple(b.pick(BLOCKS, WEIGHTS) for _ in range(b.integer(1, 3)))
     style = Style(axes, parts.draw_activation(b), kernels, b.chance(0.2), blocks)
-    width = b.width(4, 32 if small else 96)
-    x = _convolution(
-        b, x, style, width, stride=b.pick([1, 2, 4], [0.3, 0.6, 0.1]), kernel=b.pick(KERNELS[1:], _USUAL[1:])
-    )
-    if b.chance(0.25):
+    width = b.width(8, 32 if small else 96)
+    x = _convolution(b, x, style, width, stride=stem, kernel=b.pick(KERNELS[1:], _USUAL[axes][1:]))
+    if pooled:
         x = _pool(b, x, style, 2)
-    for stage in range(b.integer(1, 5)):
-        stride = 1 if stage == 0 and b.chance(0.6) else 2
-        width = min(1024, width if stride == 1 else b.pick([width, int(width * 1.5), width * 2, width * 2], None))
+    for stride in strides:
+        width = min(
+            1024,
+            width
+            if stride == 1
+            else b.pick([width, _MULTIPLE * math.ceil(width * 1.5 / _MULTIPLE), 2 * width, 2 * width]),
+        )
         for i in range(b.integer(1, 6)):
             x = b.pick(style.block)(b, x, style, width, stride if i == 0 else 1)
             width = b.shape(x)[1]
@@ -65,6 +70,16 @@ def network(b: Builder, axes: int, batch: int, *, small: bool) -> None:
     _head(b, x, style)
 
 
+def _positions(b: Builder, axes: int, shrinking: int, *, small: bool) -> tuple[int, ...]:
+    """How many there are along each axis: mostly a multiple of what the network shrinks them by, at times any number."""
+    if axes == 1:
+        return (shrinking * b.integer(_LEAST, max(_LEAST, (2_000 if small else 32_000) // shrinking)),)
+    side = b.integer(_LEAST, max(_LEAST, (96 if small else 320) // shrinking))
+    other = max(_LEAST, round(side * b.rng.uniform(0.5, 3))) if b.chance(0.2) else side
+    odd = b.integer(1, shrinking) - 1 if b.chance(0.15) else 0
+    return shrinking * side + odd, shrinking * other + odd
+
+
 def _head(b: Builder, x: str, style: Style) -> None:
     """Classes of the whole, or a value at every position."""
     if b.chance(0.25):
@@ -73,7 +88,7 @@ def _head(b: Builder, x: str, style: Style) -> None:
     if b.chance(0.2):
         x = _convolution(b, x, style, b.width(64, 1280), kernel=1)
     spatial = b.shape(x)[2:]
-    if b.chance(0.75) or b.shape(x)[1] * _product(spatial) > 8192:
+    if b.chance(0.75) or b.shape(x)[1] * math.prod(spatial) > 8192:
         if b.chance(0.6):
             x = b.op("GlobalAveragePool", x)
         else:
@@ -150,7 +165,7 @@ def _residual(b: Builder, x: str, style: Style, width: int, stride: int) -> str:
 def _inverted(b: Builder, x: str, style: Style, width: int, stride: int) -> str:
     wide = min(1536, b.pick([1, 2, 3, 4, 6]) * b.shape(x)[1])
     y = _convolution(b, x, style, wide, kernel=1)
-    y = _convolution(b, y, style, wide, stride=stride, group=wide, kernel=b.pick((3, 3, 5, 7)))
+    y = _convolution(b, y, style, wide, stride=stride, group=wide, kernel=b.pick(_SEPARATE))
     if b.chance(0.4):
         y = _gate(b, y)
     y = _convolution(b, y, style, width, kernel=1, activation="")
@@ -159,7 +174,7 @@ def _inverted(b: Builder, x: str, style: Style, width: int, stride: int) -> str:
 
 def _separable(b: Builder, x: str, style: Style, width: int, stride: int) -> str:
     channels = b.shape(x)[1]
-    y = _convolution(b, x, style, channels, stride=stride, group=channels, kernel=b.pick((3, 3, 5, 7)))
+    y = _convolution(b, x, style, channels, stride=stride, group=channels, kernel=b.pick(_SEPARATE))
     return _convolution(b, y, style, width, kernel=1)
 
 
@@ -192,10 +207,17 @@ def _branches(b: Builder, x: str, style: Style, width: int, stride: int) -> str:
 
 
 def _shuffled(b: Builder, x: str, style: Style, width: int, stride: int) -> str:
-    """Halves of the channels, one of which is worked on; groups change places."""
+    """Groups of channels that change places, each worked on for itself; or halves, one of which is worked on."""
     if stride > 1 or b.shape(x)[1] % 4:
         return _convolution(b, x, style, max(8, width - width % 8), stride=stride)
-    half = b.shape(x)[1] // 2
+    channels = b.shape(x)[1]
+    if b.chance(0.5):
+        groups = b.pick([g for g in (2, 3, 4, 8) if channels % g == 0])
+        y = parts.shuffle(b, _convolution(b, x, style, channels, kernel=1, group=groups), groups)
+        y = _convolution(b, y, style, channels, group=channels, kernel=b.pick((3, 5)), activation="")
+        y = _convolution(b, y, style, channels, kernel=1, group=groups, activation="")
+        return parts.activate(b, b.op("Add", x, y), style.activation)
+    half = channels // 2
     left, right = b.ops("Split", x, b.constant([half, half], "int64"), attributes={"axis": 1}, outputs=2)
     right = _convolution(b, right, style, half, kernel=1)
     right = _convolution(b, right, style, half, group=half, kernel=b.pick((3, 5)), activation="")
@@ -271,13 +293,6 @@ def _grow(b: Builder, x: str, style: Style) -> str:
         how["nearest_mode"] = "floor"
     y = b.op("Resize", x, "", b.constant([1.0, 1.0, *(2.0,) * style.axes]), attributes=how)
     return _convolution(b, y, style, max(4, channels // 2))
-
-
-def _product(values: tuple[int, ...]) -> int:
-    total = 1
-    for value in values:
-        total *= value
-    return total
 
 
 BLOCKS: tuple[Block, ...] = (

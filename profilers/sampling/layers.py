@@ -14,9 +14,11 @@ from profilers.sampling.builder import Builder
 LAYERS = 20
 MACS = 2e4, 1e8
 _LEAST = 1e6
-_SIDE, _LENGTH = 256, 16_000
+_SIDE, _LENGTH, _FEWEST = 256, 16_000, 3
+_RATIOS = (1.0, 2.0, 4.0, 6.0, 0.5, 0.25, 0.17)
+_USUAL_RATIOS = (4, 2, 1, 0.5, 1.5, 1, 0.5)
 _WINDOWS = {2: (2, 3, 4, 5, 7, 9, 11), 1: (2, 3, 4, 5, 7, 9, 11, 15, 17, 31)}
-_USUAL_WINDOWS = {2: (0.2, 6, 0.2, 2, 1, 0.4, 0.3), 1: (0.3, 4, 0.3, 2, 1, 1, 0.7, 0.7, 0.7, 0.5)}
+_USUAL_WINDOWS = {2: (0.2, 8, 0.2, 2, 1, 0.2, 0.1), 1: (0.3, 4, 0.3, 2, 1, 1, 0.7, 0.7, 0.7, 0.5)}
 _GROWN = 300_000  # elements that are still made more
 _ACTIVATIONS = ("", "Relu", "Clip", "SiLU", "HardSwish", "Sigmoid", "LeakyRelu", "GELU", "Tanh")
 _USUAL = (4, 5, 1.5, 1, 0.5, 0.3, 0.5, 0.7, 0.3)
@@ -43,22 +45,24 @@ def _convolution(b: Builder, batch: int, macs: float, activation: str) -> None:
     k = b.pick(_WINDOWS[axes], _USUAL_WINDOWS[axes])
     if sort == "pointwise" or (sort == "grouped" and b.chance(0.4)):
         k = 1
-    channels, width, group = b.width(3, 1024), b.width(4, 1024), 1
-    if sort == "depthwise":
-        macs = macs / 8
-        group = width = channels
-    elif sort == "grouped":
+    group, ratio = 1, b.pick(_RATIOS, _USUAL_RATIOS)
+    if sort == "grouped":
         group = b.pick([2, 3, 4, 8, 16, 32], [3, 1, 2, 1, 1, 1])
-        channels, width = (max(1, round(c / group)) * group for c in (channels, width))
-    elif b.chance(0.05):
-        channels = b.pick([1, 3])
-    positions = macs / batch / (channels * width / group * k**axes)
+    channels = b.width(8, 768)
+    per_position = channels / 8 if sort == "depthwise" else channels**2 * ratio / group
+    positions = macs / batch / (per_position * k**axes)
+    if positions < _FEWEST**axes:  # fewer channels instead
+        wanted = b.integer(_FEWEST, 3 * _FEWEST) ** axes
+        channels = b.channels(channels * (positions / wanted) ** (1 if sort == "depthwise" else 0.5))
+        positions = wanted
+    if sort == "depthwise":
+        group = width = channels
+    else:
+        channels, width = (max(1, round(b.channels(c) / group)) * group for c in (channels, channels * ratio))
+        if group == 1 and b.chance(0.05):
+            channels = b.pick([1, 3])
     side = min(_SIDE if axes == 2 else _LENGTH, max(1, round(positions ** (1 / axes))))
-    if positions < 1:  # too much even at one position
-        channels = max(group, round(channels * positions) // group * group)
-        width = width if sort != "depthwise" else channels
-        group = group if sort != "depthwise" else channels
-    if sort == "depthwise" and b.chance(0.2):
+    if sort == "depthwise" and b.chance(0.1):
         side = b.integer(1, 6)  # mostly padding
     size = [side] * axes
     if axes == 2 and b.chance(0.15):
