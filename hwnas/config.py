@@ -186,6 +186,9 @@ class Config(_Section):
         return "".join(scalars + sections)
 
 
+_PATHS = (("device", "profile"), ("task", "path"), ("search", "distribution"), ("accuracy", "table"))
+
+
 def load(path: str | Path) -> Config:
     """Read a configuration file. Paths in it are relative to its folder.
 
@@ -202,7 +205,7 @@ def load(path: str | Path) -> Config:
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidConfig(f"{file} cannot be read as TOML: {error}.", hint="See examples/digits.toml.") from error
-    paths = [(values.get(name), key) for name, key in (("device", "profile"), ("task", "path"), ("accuracy", "table"))]
+    paths = [(values.get(name), key) for name, key in _PATHS]
     also = values.get("also")
     for table, key in (*paths, *((table, "profile") for table in (also if isinstance(also, list) else ()))):
         if isinstance(table, dict) and isinstance(table.get(key), str):

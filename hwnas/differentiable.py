@@ -8,29 +8,37 @@ section 3.3, has the expected latency).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own abbreviation
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from devices.events import OnEvent, Progress, ignore
+from hwnas import checkpoint as checkpoints
 from hwnas.accelerator import accelerator
 from hwnas.batches import batches, steps_per_epoch
 from hwnas.determinism import reproducible
 from hwnas.distribution import Distribution
 from hwnas.errors import SearchError
 from hwnas.task import Task, normalize
+from hwnas.train_settings import LearnSettings
 
 if TYPE_CHECKING:
     from hwnas.problem import Problem
+    from hwnas.space import SearchSpace
 
 _COOLED = 0.1  # temperature of the gates at the end; 5 at the beginning is FBNet's
 _WARM = 5.0
+CHECKPOINT_STEPS = 200
+_CHANCES = 4  # stream of random numbers; hwnas.batches and hwnas.supernet have the others
 _NETWORKS = 32  # drawn in each step to see what the budget is exceeded by
 
 
@@ -42,36 +50,33 @@ class Mixture(Protocol):
         """Logits, with how much each option of each gene counts."""
 
 
-@dataclass(frozen=True)
-class LearnSettings:
-    """How a distribution is learnt.
-
-    Attributes:
-        epochs: passes over the training images; in the first fifth the chances stay as they are.
-        batch_size: images in a step, of either split.
-        learning_rate: of the weights (SGD with momentum 0.9, cosine schedule).
-        chances_rate: of the chances (Adam).
-        excess_weight: of the expected excess over the budget, beside a cross-entropy.
-    """
-
-    epochs: int = 10
-    batch_size: int = 64
-    learning_rate: float = 0.1
-    chances_rate: float = 0.05
-    excess_weight: float = 5.0
+def has_mixture(space: SearchSpace) -> bool:
+    """Whether a space's supernet can be all its networks at once."""
+    return isinstance(space.supernet(), Mixture)
 
 
 def learn(
-    problem: Problem, task: Task, *, settings: LearnSettings | None = None, on_event: OnEvent = ignore
+    problem: Problem,
+    task: Task,
+    *,
+    settings: LearnSettings | None = None,
+    checkpoint: Path | None = None,
+    on_event: OnEvent = ignore,
 ) -> Distribution:
     """The distribution that promises most on validation images within the budget; a searcher draws from it.
 
+    Goes on from ``checkpoint`` if that is given and exists, bit for bit; it is written at the end of every epoch, and every
+    :data:`CHECKPOINT_STEPS` steps.
+
     Raises:
         SearchError: the space's supernet is no mixture.
+        InfeasibleBudget: no network meets the budget; nothing was learnt.
+        ProvenanceMismatch: the checkpoint belongs to another problem, task or settings.
+        HwnasError: the checkpoint is damaged or cannot be written.
     """
     settings = settings or LearnSettings()
     space, seed = problem.space, problem.seed
-    rng = np.random.default_rng(seed)
+    problem.require_feasible()
     with reproducible(seed):
         supernet = space.supernet().to(accelerator())
         if not isinstance(supernet, Mixture):
@@ -79,30 +84,99 @@ def learn(
                 f"The supernet of {type(space).__name__} cannot be all its networks at once.",
                 hint="Gradient search needs a supernet with a method mixed; 'guided' does not.",
             )
-        scores = [torch.zeros(len(gene.options), requires_grad=True, device=accelerator()) for gene in space.genes]
-        steps = settings.epochs * steps_per_epoch(len(task.train), settings.batch_size)
-        weights = torch.optim.SGD(supernet.parameters(), lr=settings.learning_rate, momentum=0.9, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(weights, steps)
-        chances = torch.optim.Adam(scores, lr=settings.chances_rate)
+        state = _State(supernet, space, settings)
+        header = _header(problem, task, settings)
+        saved = None if checkpoint is None else checkpoints.read(checkpoint, header)
+        if saved is not None:
+            state.load(*saved)
+        per_epoch = steps_per_epoch(len(task.train), settings.batch_size)
+        total = settings.epochs * per_epoch
         seen = batches(
-            task.train, batch_size=settings.batch_size, epochs=settings.epochs, shift=0, flip=task.flip, seed=seed
+            task.train,
+            batch_size=settings.batch_size,
+            epochs=settings.epochs,
+            shift=0,
+            flip=task.flip,
+            seed=seed,
+            first_step=state.step,
         )
-        for step, (images, labels) in enumerate(seen):
-            temperature = _WARM * (_COOLED / _WARM) ** (step / steps)
-            weights.zero_grad()
-            _loss(problem, supernet, scores, temperature, images, labels, task).backward()  # type: ignore[no-untyped-call]
-            weights.step()
-            schedule.step()
-            if step >= steps // 5:
+        for images, labels in seen:
+            rng = np.random.default_rng([seed, _CHANCES, state.step])
+            temperature = _WARM * (_COOLED / _WARM) ** (state.step / total)
+            rate = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / total))
+            state.weights.zero_grad()
+            _loss(problem, supernet, state.scores, temperature, images, labels, task, rng).backward()  # type: ignore[no-untyped-call]
+            state.move_weights(rate)
+            detail = ""
+            if state.step >= total // 5:
                 chosen = rng.integers(0, len(task.validation), settings.batch_size)
                 held_out, known = task.validation.images[chosen], task.validation.labels[chosen]
-                chances.zero_grad()
-                loss = _loss(problem, supernet, scores, temperature, held_out, known, task)
-                loss = loss + settings.excess_weight * expected_excess(problem, scores, rng)
+                state.chances.zero_grad()
+                loss = _loss(problem, supernet, state.scores, temperature, held_out, known, task, rng)
+                loss = loss + settings.excess_weight * expected_excess(problem, state.scores, rng)
                 loss.backward()  # type: ignore[no-untyped-call]
-                chances.step()
-            on_event(Progress("distribution", step + 1, steps, f"loss {loss.item():.3f}" if step >= steps // 5 else ""))
-    return Distribution(tuple(_chances(score) for score in scores))
+                state.chances.step()
+                detail = f"loss {loss.item():.3f}"
+            state.step += 1
+            if checkpoint is not None and (state.step % per_epoch == 0 or state.step % CHECKPOINT_STEPS == 0):
+                checkpoints.write(checkpoint, state.tensors(), header=header, state={"step": state.step})
+            on_event(Progress("distribution", state.step, total, detail))
+    return Distribution(tuple(_chances(score) for score in state.scores))
+
+
+class _State:
+    """Everything that changes from step to step."""
+
+    def __init__(self, supernet: nn.Module, space: SearchSpace, settings: LearnSettings) -> None:
+        self.step = 0
+        self.scores = [torch.zeros(len(gene.options), requires_grad=True, device=accelerator()) for gene in space.genes]
+        self.weights = torch.optim.SGD(
+            supernet.parameters(), lr=settings.learning_rate, momentum=0.9, weight_decay=1e-4
+        )
+        self.chances = torch.optim.Adam(self.scores, lr=settings.chances_rate)
+        self._supernet = supernet
+        for parameter in supernet.parameters():
+            self.weights.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        for score in self.scores:
+            moments = {name: torch.zeros_like(score) for name in ("exp_avg", "exp_avg_sq")}
+            self.chances.state[score] |= {"step": torch.tensor(0.0), **moments}
+
+    def move_weights(self, rate: float) -> None:
+        """Use the weights' gradients."""
+        for group in self.weights.param_groups:
+            group["lr"] = rate
+        self.weights.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, as they are, not copied."""
+        momenta = {n: self.weights.state[p]["momentum_buffer"] for n, p in self._supernet.named_parameters()}
+        found = {f"model/{name}": tensor for name, tensor in self._supernet.state_dict().items()}
+        found |= {f"momentum/{name}": tensor for name, tensor in momenta.items()}
+        for i, score in enumerate(self.scores):
+            found |= {f"score/{i}": score} | {f"{name}/{i}": t for name, t in self.chances.state[score].items()}
+        return found
+
+    def load(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`tensors`, and how far it was."""
+        with torch.no_grad():
+            for name, tensor in self.tensors().items():
+                tensor.copy_(tensors[name])
+        self.step = state["step"]
+
+
+def _header(problem: Problem, task: Task, settings: LearnSettings) -> dict[str, Any]:
+    """What a checkpoint belongs to."""
+    return {
+        "training": "distribution",
+        "settings": settings.model_dump(),
+        "seed": problem.seed,
+        "genes": [[gene.name, list(gene.options)] for gene in problem.space.genes],
+        "budget": asdict(problem.budget),
+        "data": zlib.crc32(task.train.labels.tobytes(), zlib.crc32(task.train.images.tobytes())),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "device": accelerator().type,
+    }
 
 
 def expected_excess(problem: Problem, scores: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
@@ -131,9 +205,11 @@ def _loss(
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
     task: Task,
+    rng: np.random.Generator,
 ) -> Tensor:
-    """Cross-entropy of a mixture that is drawn by the scores."""
-    gates = [F.gumbel_softmax(score, temperature) for score in scores]
+    """Cross-entropy of a mixture that is drawn by the scores, by Gumbel-softmax."""
+    drawn = [torch.from_numpy(rng.gumbel(size=len(score))).to(score) for score in scores]
+    gates = [torch.softmax((score + noise) / temperature, 0) for score, noise in zip(scores, drawn, strict=True)]
     strongest = np.array([int(gate.argmax()) for gate in gates])
     size = problem.space.image_size(strongest)
     x = torch.from_numpy(normalize(images, task, size)).to(accelerator())

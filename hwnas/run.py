@@ -25,7 +25,7 @@ from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.bundle import runs_engines
 from hwnas.certificate import Certificate
-from hwnas.config import TaskSection
+from hwnas.config import SearchSection, TaskSection
 from hwnas.delivery import Delivery
 from hwnas.errors import InvalidConfig
 from hwnas.int8_search import Int8Accuracy, Int8Space
@@ -38,7 +38,9 @@ from hwnas.train_settings import RankingSettings
 if TYPE_CHECKING:
     from devices import Device
     from hwnas.config import Config
+    from hwnas.space import SearchSpace
     from hwnas.task import Task
+    from hwnas.train_settings import LearnSettings
 
 Step = Literal["search", "train", "export", "certify", "report"]
 SCHEMA = 1
@@ -113,7 +115,7 @@ def _run_one(
     config: Config, folder: Path, on_event: OnEvent, *, task: Task | None, wanted: int, engine: bool
 ) -> RunResult:
     """The job with one seed, as far as the step of number ``wanted``."""
-    searchers.check(config.search.searcher, config.search.settings)
+    learning = searchers.check(config.search.searcher, config.search.settings)
     aim = objectives.open(config.objective.name, **config.objective.settings)
     ranking = accuracy.check(config.accuracy.model, config.accuracy.settings)
     _check_weights(config)
@@ -128,6 +130,8 @@ def _run_one(
             **config.task.settings,
         )
     space = spaces.open(config.space.name, task.input_shape, len(task.classes), **config.space.settings)
+    if learning is not None:
+        _check_mixture(config, space)
     for part in (folder / "work", folder / "bundle"):
         part.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -169,7 +173,10 @@ def _run_one(
                 flavour=flavour,
             )
         problem = Problem(searched, targets.costs_of(on), budget, config.seed, aim)
-        winner = finalist.find(problem, judge, on, config.search, journal, on_event)
+        section = config.search
+        if learning is not None:
+            section = _with_distribution(section, problem, task, learning, folder / "work", steps, on_event)
+        winner = finalist.find(problem, judge, on, section, journal, on_event)
         genes = space.describe(winner.genotype)
         steps.once("chosen", lambda: {"genes": genes, **winner.to_json()})
         delivery = Delivery(config, folder, task, space, winner.genotype, budget, estimate, steps, on_event)
@@ -196,6 +203,42 @@ def _run_one(
         certificate,
         write_report(folder) if wanted >= 4 else None,
     )
+
+
+def _check_mixture(config: Config, space: SearchSpace) -> None:
+    """Whether the space has what a distribution is learnt with."""
+    from hwnas.differentiable import has_mixture
+
+    if not has_mixture(space):
+        raise InvalidConfig(
+            f"[search] searcher = {config.search.searcher!r} learns with a supernet that is all its networks at once; that of "
+            f"[space] name = {config.space.name!r} cannot be.",
+            hint='Set [search] searcher = "guided", or [space] name = "mobile".',
+        )
+
+
+def _with_distribution(
+    section: SearchSection,
+    problem: Problem,
+    task: Task,
+    settings: LearnSettings,
+    folder: Path,
+    steps: Steps,
+    on_event: OnEvent,
+) -> SearchSection:
+    """The section with the distribution that its searcher draws from; it is learnt now if it was not."""
+    from hwnas.differentiable import learn
+
+    path = folder / "distribution.json"
+
+    def learnt() -> Mapping[str, Any]:
+        checkpoint = path.with_suffix(".safetensors")
+        learn(problem, task, settings=settings, checkpoint=checkpoint, on_event=on_event).save(path, problem.space)
+        return {}
+
+    steps.once("distribution", learnt, path)
+    values = section.model_dump(include=set(SearchSection.model_fields))
+    return SearchSection.model_validate(values | {"distribution": str(path)})
 
 
 def _check_weights(config: Config) -> None:

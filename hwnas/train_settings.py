@@ -86,6 +86,26 @@ class TrainSettings(NetworkSettings):
         return self
 
 
+class LearnSettings(BaseModel):
+    """How the distribution is learnt that gradient search draws from.
+
+    Attributes:
+        epochs: passes over the training images; in the first fifth the chances stay as they are.
+        batch_size: images in a step, of either split.
+        learning_rate: of the weights (SGD with momentum 0.9, cosine schedule).
+        chances_rate: of the chances (Adam).
+        excess_weight: of the expected excess over the budget, beside a cross-entropy.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    epochs: _Count = 10
+    batch_size: _Count = 64
+    learning_rate: _Positive = 0.1
+    chances_rate: _Positive = 0.05
+    excess_weight: _NotNegative = 5.0
+
+
 class RankingSettings(FitSettings):
     """What every accuracy model needs.
 

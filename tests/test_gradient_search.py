@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -10,14 +12,20 @@ import numpy as np
 import pytest
 import torch
 
+from devices import journal
+from devices.events import Note, Progress
 from hwnas import searchers, spaces, tasks
 from hwnas.budget import Budget
+from hwnas.config import Config
+from hwnas.config import load as load_config
 from hwnas.costs import Costs
-from hwnas.differentiable import LearnSettings, Mixture, expected_excess, learn
+from hwnas.differentiable import Mixture, expected_excess, learn
 from hwnas.distribution import even, load
-from hwnas.errors import InvalidData, SearchError
+from hwnas.errors import InfeasibleBudget, InvalidConfig, InvalidData, SearchError
 from hwnas.problem import Problem
+from hwnas.run import run
 from hwnas.space import Genotypes, SearchSpace
+from hwnas.train_settings import LearnSettings
 
 SPACE = spaces.open("mobile", (1, 8, 8), 10, resolutions=[6, 8], squeeze_excite=[False, True], depths=[1, 2])
 
@@ -112,3 +120,92 @@ def test_a_supernet_that_is_no_mixture_is_refused() -> None:
     space = spaces.open("nasbench_macro", (1, 8, 8), 10)
     with pytest.raises(SearchError, match="cannot be all its networks at once"):
         learn(Problem(space, Positions(), Budget(latency_ms=5.0), 0), tasks.open("digits"))
+
+
+def stopped_at(step: int) -> Callable[[Progress | Note], None]:
+    """Interrupts the learning of a distribution when it is so far."""
+
+    def on_event(event: Progress | Note) -> None:
+        if isinstance(event, Progress) and (event.stage, event.done) == ("distribution", step):
+            raise KeyboardInterrupt
+
+    return on_event
+
+
+def test_learning_that_was_interrupted_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    space = spaces.open("mobile", (1, 8, 8), 10, depths=[1], activations=["relu"], squeeze_excite=[False])
+    problem, task = Problem(space, Positions(), Budget(latency_ms=6.0), 0), tasks.open("digits")
+    settings = LearnSettings(epochs=3, batch_size=256)
+    whole = learn(problem, task, settings=settings)
+    with pytest.raises(KeyboardInterrupt):
+        learn(problem, task, settings=settings, checkpoint=tmp_path / "c", on_event=stopped_at(6))
+    told: list[Progress | Note] = []
+    again = learn(problem, task, settings=settings, checkpoint=tmp_path / "c", on_event=told.append)
+    first = told[0]
+    assert isinstance(first, Progress)
+    assert (first.done, first.total) == (5, 12), "epochs of four steps each end with a checkpoint"
+    for ours, theirs in zip(again.chances, whole.chances, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_nothing_is_learnt_for_a_budget_that_cannot_be_met() -> None:
+    with pytest.raises(InfeasibleBudget):
+        learn(Problem(SPACE, Positions(), Budget(latency_ms=0.5), 0), tasks.open("digits"))
+
+
+def configured(small_config: Path, **changed: dict[str, object]) -> Config:
+    values = load_config(small_config).model_dump(mode="json", exclude_none=True)
+    search = {"searcher": "gradient", "evaluations": 8, "generation": 4, "epochs": 2, "batch_size": 256}
+    return Config.model_validate(values | {"search": search} | changed)
+
+
+def test_a_run_learns_the_distribution_that_its_searcher_draws_from(
+    small_run: Path, small_config: Path, tmp_path: Path
+) -> None:
+    config, work = configured(small_config), tmp_path / "work"
+    work.mkdir()
+    shutil.copy(small_run / "work" / "supernet.safetensors", work)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path, until="search", on_event=stopped_at(6))
+    told: list[Progress | Note] = []
+    found = run(config, tmp_path, until="search", on_event=told.append)
+    assert [e.done for e in told if isinstance(e, Progress) and e.stage == "distribution"] == [5, 6, 7, 8]
+    _, units = journal.read(tmp_path / "journal.jsonl")
+    kinds = [unit["unit"] for unit in units]
+    assert kinds[:4] == ["space", "profile", "budget", "distribution"]
+    generations = [unit["genotypes"] for unit in units if unit["unit"] == "generation"]
+    assert list(found.genotype) in [genotype for generation in generations for genotype in generation]
+    told.clear()
+    assert run(config, tmp_path, until="search", on_event=told.append) == found
+    assert not [e for e in told if isinstance(e, Progress) and e.stage == "distribution"]
+
+
+def test_a_distribution_that_is_given_is_not_learnt(small_run: Path, small_config: Path, tmp_path: Path) -> None:
+    space = spaces.open("mobile", (1, 8, 8), 10, **load_config(small_config).space.settings)
+    even(space).save(tmp_path / "given.json", space)
+    (tmp_path / "run" / "work").mkdir(parents=True)
+    shutil.copy(small_run / "work" / "supernet.safetensors", tmp_path / "run" / "work")
+    search = {"searcher": "gradient", "evaluations": 4, "distribution": str(tmp_path / "given.json")}
+    run(configured(small_config, search=search), tmp_path / "run", until="search")
+    assert not (tmp_path / "run" / "work" / "distribution.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "wanted"),
+    [
+        ({"space": {"name": "nasbench_macro"}}, InvalidConfig, "cannot be"),
+        ({"search": {"searcher": "gradient", "epoch": 2}}, ValueError, "did you mean 'epochs'"),
+        ({"search": {"searcher": "gradient", "epochs": 0}}, ValueError, "epochs: Input should be greater than 0"),
+        (
+            {"search": {"searcher": "gradient", "distribution": "d.json", "epochs": 2}},
+            ValueError,
+            "no setting 'epochs'",
+        ),
+    ],
+)
+def test_what_cannot_be_learnt_is_refused_before_anything_is_done(
+    small_config: Path, tmp_path: Path, changed: dict[str, dict[str, object]], error: type[Exception], wanted: str
+) -> None:
+    with pytest.raises(error, match=wanted):
+        run(configured(small_config, **changed), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

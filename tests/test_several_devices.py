@@ -28,11 +28,11 @@ FIRST, SECOND = "onnxruntime:threads=1", "openvino:threads=1"
 def configured(small_config: Path, second: dict[str, Any], **sections: dict[str, Any]) -> Config:
     """The small run, shorter, for two devices."""
     values = load(small_config).model_dump(mode="json", exclude_none=True)
-    values["search"] |= {"evaluations": 12}
+    values["search"] |= {"evaluations": 6}
     values["train"] |= {"epochs": 1}
     for name, section in sections.items():
         values[name] |= section
-    return Config.model_validate(values | {"also": [{"spec": SECOND, "profile_time_limit_s": 6, **second}]})
+    return Config.model_validate(values | {"also": [{"spec": SECOND, "profile_time_limit_s": 4, **second}]})
 
 
 @pytest.fixture(scope="module")

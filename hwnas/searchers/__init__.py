@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from devices import plugins
 from hwnas.errors import SearchError
@@ -12,6 +15,7 @@ from hwnas.errors import SearchError
 if TYPE_CHECKING:
     from hwnas.problem import Problem
     from hwnas.search import Searcher
+    from hwnas.train_settings import LearnSettings
 
 _HERE = sys.modules[__name__]
 
@@ -21,20 +25,26 @@ def names() -> list[str]:
     return plugins.names(_HERE)
 
 
-def check(name: str, settings: dict[str, Any]) -> None:
+def check(name: str, settings: Mapping[str, Any]) -> LearnSettings | None:
     """Refuse an unknown searcher or setting before anything is done for it.
 
+    Returns:
+        How it learns what it draws from before the search, where it does that and was not given the result; else None.
+
     Raises:
-        ValueError: names the nearest match.
+        ValueError: names the nearest match, or the value that cannot be.
     """
-    parameters = inspect.signature(plugins.load(_HERE, name, kind="searcher")).parameters.values()
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    for setting in settings:
-        if setting not in known:
-            raise ValueError(
-                f"searcher {name!r} has no setting {setting!r}{plugins.did_you_mean(setting, known)} "
-                f"(known: {', '.join(known) or 'none'})"
-            )
+    plugin = plugins.load(_HERE, name, kind="searcher")
+    learning: type[LearnSettings] | None = getattr(plugin, "Learning", None)
+    if learning is None or "distribution" in settings:
+        _require_known(name, settings, _own(plugin))
+        return None
+    _require_known(name, settings, [*_own(plugin), *learning.model_fields])
+    try:
+        return learning.model_validate(dict(settings))
+    except ValidationError as error:
+        finding = error.errors()[0]
+        raise ValueError(f"{finding['loc'][0]}: {finding['msg']}, got {finding['input']!r}.") from None
 
 
 def open(name: str, problem: Problem, **settings: Any) -> Searcher:  # noqa: A001 - read as hwnas.searchers.open
@@ -44,12 +54,27 @@ def open(name: str, problem: Problem, **settings: Any) -> Searcher:  # noqa: A00
         ValueError: unknown searcher or setting, or a value that cannot be.
         SearchError: the searcher stands on a library that is not installed.
     """
-    check(name, settings)
+    plugin = plugins.load(_HERE, name, kind="searcher")
+    _require_known(name, settings, _own(plugin))
     try:
-        searcher: Searcher = plugins.load(_HERE, name, kind="searcher")(problem, **settings)
+        searcher: Searcher = plugin(problem, **settings)
     except ModuleNotFoundError as error:
         raise SearchError(
             f"The searcher {name!r} needs {error.name}, which is not installed.",
             hint=f"Install it with: pip install 'hwnas[{name}]'",
         ) from error
     return searcher
+
+
+def _own(plugin: Callable[..., Any]) -> list[str]:
+    """Settings that a searcher takes itself."""
+    return [p.name for p in inspect.signature(plugin).parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+
+def _require_known(name: str, settings: Mapping[str, Any], known: list[str]) -> None:
+    for setting in settings:
+        if setting not in known:
+            raise ValueError(
+                f"searcher {name!r} has no setting {setting!r}{plugins.did_you_mean(setting, known)} "
+                f"(known: {', '.join(known) or 'none'})"
+            )

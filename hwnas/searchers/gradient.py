@@ -10,6 +10,7 @@ import numpy as np
 from hwnas.distribution import even, load
 from hwnas.problem import Problem
 from hwnas.search import Searcher
+from hwnas.train_settings import LearnSettings
 
 if TYPE_CHECKING:
     from hwnas.candidates import Candidates
@@ -21,6 +22,8 @@ _SPARE = 4  # networks per network wanted: the likely ones repeat, some are over
 class Gradient(Searcher):
     """The likeliest network first, then networks drawn.
 
+    A run whose configuration names no distribution learns it first, by the settings of ``Learning``.
+
     Args:
         problem: what is searched.
         distribution: path of the file that :meth:`hwnas.distribution.Distribution.save` wrote; without one, nothing was learnt.
@@ -28,6 +31,8 @@ class Gradient(Searcher):
     Raises:
         InvalidData: the file is none of the problem's space.
     """
+
+    Learning = LearnSettings
 
     def __init__(self, problem: Problem, *, distribution: str | None = None) -> None:
         self._rng = np.random.default_rng(problem.seed)
