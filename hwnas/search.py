@@ -138,7 +138,7 @@ def _described(model: AccuracyModel, best: Candidates, share_feasible: float) ->
     """How the search stands, in words."""
     (value,) = best.accuracy
     shown = f"{model.source} {100 * value:.2f} of 100" if is_score(model.source) else f"{value:.2%}"
-    return f"best {shown}, {share_feasible:.0%} of proposals feasible"
+    return f"best {shown}, {share_feasible:.0%} feasible"
 
 
 def _asked(problem: Problem, searcher: Searcher, n: int, seen: set[bytes]) -> tuple[Genotypes, float]:

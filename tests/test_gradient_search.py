@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,15 +155,14 @@ def test_nothing_is_learnt_for_a_budget_that_cannot_be_met() -> None:
 def configured(small_config: Path, **changed: dict[str, object]) -> Config:
     values = load_config(small_config).model_dump(mode="json", exclude_none=True)
     search = {"searcher": "gradient", "evaluations": 8, "generation": 4, "epochs": 2, "batch_size": 256}
-    return Config.model_validate(values | {"search": search} | changed)
+    accuracy = {"model": "zero_cost", "proxy": "parameters"}
+    return Config.model_validate(values | {"search": search, "accuracy": accuracy} | changed)
 
 
 def test_a_run_learns_the_distribution_that_its_searcher_draws_from(
     small_run: Path, small_config: Path, tmp_path: Path
 ) -> None:
-    config, work = configured(small_config), tmp_path / "work"
-    work.mkdir()
-    shutil.copy(small_run / "work" / "supernet.safetensors", work)
+    config = configured(small_config)
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path, until="search", on_event=stopped_at(6))
     told: list[Progress | Note] = []
@@ -183,8 +181,6 @@ def test_a_run_learns_the_distribution_that_its_searcher_draws_from(
 def test_a_distribution_that_is_given_is_not_learnt(small_run: Path, small_config: Path, tmp_path: Path) -> None:
     space = spaces.open("mobile", (1, 8, 8), 10, **load_config(small_config).space.settings)
     even(space).save(tmp_path / "given.json", space)
-    (tmp_path / "run" / "work").mkdir(parents=True)
-    shutil.copy(small_run / "work" / "supernet.safetensors", tmp_path / "run" / "work")
     search = {"searcher": "gradient", "evaluations": 4, "distribution": str(tmp_path / "given.json")}
     run(configured(small_config, search=search), tmp_path / "run", until="search")
     assert not (tmp_path / "run" / "work" / "distribution.json").exists()

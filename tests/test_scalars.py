@@ -102,7 +102,7 @@ def test_progress_says_what_share_of_the_proposals_was_within_the_budget() -> No
     first = told[0]
     assert isinstance(first, Progress)
     assert first.figures["share_feasible"] == 0.5
-    assert "50% of proposals feasible" in first.detail
+    assert "50% feasible" in first.detail
 
 
 def test_a_training_that_is_resumed_has_every_epoch_once(tmp_path: Path) -> None:
