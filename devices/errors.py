@@ -20,6 +20,7 @@ A wrong argument is a plain ``ValueError`` or ``TypeError``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class HwnasError(Exception):
@@ -29,6 +30,10 @@ class HwnasError(Exception):
         Exception.__init__(self, message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is, whatever arguments its class takes: errors travel from worker processes to whoever asked."""
+        return Exception.__new__, (type(self), *self.args), vars(self)
 
 
 class InvalidModel(HwnasError):

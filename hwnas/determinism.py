@@ -9,14 +9,16 @@ from typing import Any
 
 import torch
 
+from hwnas.threads import thread_count
+
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only if told so before it starts
 
 
 @contextmanager
 def reproducible(seed: int) -> Iterator[None]:
-    """Deterministic algorithms, torch's generator seeded with ``seed``, one thread per core that this process may use.
+    """Deterministic algorithms, torch's generator seeded with ``seed``, :func:`hwnas.threads.thread_count` threads.
 
-    Sums run in another order with another number of threads, so results repeat bit for bit only on as many cores. Deterministic
+    Sums run in another order with another number of threads, so results repeat bit for bit only with as many. Deterministic
     algorithms alone would also fill all new memory first, for programs that read what they never wrote: a sixth of the time.
     """
     threads = torch.get_num_threads()
@@ -24,7 +26,7 @@ def reproducible(seed: int) -> Iterator[None]:
     memory: Any = torch.utils.deterministic  # its one setting is a property that type checkers do not see
     fill = memory.fill_uninitialized_memory
     state = torch.get_rng_state()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(thread_count())
     torch.use_deterministic_algorithms(True)
     memory.fill_uninitialized_memory = False
     torch.manual_seed(seed)

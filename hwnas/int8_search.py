@@ -6,7 +6,7 @@ Both stand in for what they wrap, so that profiling, prediction, search and meas
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -122,6 +122,10 @@ class Int8Accuracy:
         self._calibration = calibration_images(task, CALIBRATION_IMAGES, seed)
         self._validation = ranking_split(task, validation_images, seed)
         self._memory: dict[bytes, float] = {}
+
+    def prepare(self) -> Sequence[Path]:
+        """What the weights need."""
+        return self._model.prepare()
 
     def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
         """``(n,)`` fractions of the validation images classified correctly."""

@@ -19,8 +19,7 @@ import devices
 from devices.events import OnEvent, ignore
 from devices.journal import Journal
 from devices.versions import versions
-from hwnas import accuracy, finalist, int8_flavours, objectives, searchers, spaces, targets, tasks
-from hwnas.accuracy import SharedWeights
+from hwnas import accuracy, finalist, int8_flavours, judging, objectives, searchers, spaces, targets, tasks
 from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.bundle import runs_engines
@@ -28,12 +27,12 @@ from hwnas.certificate import Certificate
 from hwnas.config import SearchSection, TaskSection
 from hwnas.delivery import Delivery
 from hwnas.errors import InvalidConfig
-from hwnas.int8_search import Int8Accuracy, Int8Space
+from hwnas.int8_search import Int8Space
 from hwnas.problem import Problem
 from hwnas.report_data import write_report
 from hwnas.seeds import run_seeds
 from hwnas.steps import Steps
-from hwnas.train_settings import RankingSettings
+from hwnas.workers import check_workers, spread, threads_each
 
 if TYPE_CHECKING:
     from devices import Device
@@ -84,6 +83,7 @@ def run(
     task: Task | None = None,
     until: Step = "report",
     engine: bool = False,
+    workers: int | str | None = None,
     on_event: OnEvent = ignore,
 ) -> RunResult:
     """Do the job.
@@ -94,6 +94,8 @@ def run(
         task: the data, instead of what the configuration's section ``task`` names; see :func:`hwnas.datasets.as_task`.
         until: the last step to take.
         engine: build TensorRT engines into the bundle, whether the configuration asks for them or not.
+        workers: who evaluates networks: a number of processes, ``"ray"`` or ``"ray://HOST:PORT"``, which all give the same
+            result; None is this process. A run may be gone on with by others than it began with.
         on_event: told of progress.
 
     Raises:
@@ -102,22 +104,32 @@ def run(
         ProvenanceMismatch: the folder holds a run of another configuration, device, version or profile.
         HwnasError: what went wrong, and what to do; nothing finished is lost.
     """
+    check_workers(workers)
     folder, wanted = Path(out), get_args(Step).index(until)
     if task is not None:
         config = config.model_copy(update={"task": TaskSection(name=task.name, flip=task.flip)})
     if config.seeds > 1:
-        found = run_seeds(config, folder, partial(_run_one, task=task, wanted=wanted, engine=engine), on_event)
+        found = run_seeds(
+            config, folder, partial(_run_one, task=task, wanted=wanted, engine=engine, workers=workers), on_event
+        )
         return replace(found, report=write_report(folder)) if wanted >= 4 else found
-    return _run_one(config, folder, on_event, task=task, wanted=wanted, engine=engine)
+    return _run_one(config, folder, on_event, task=task, wanted=wanted, engine=engine, workers=workers)
 
 
 def _run_one(
-    config: Config, folder: Path, on_event: OnEvent, *, task: Task | None, wanted: int, engine: bool
+    config: Config,
+    folder: Path,
+    on_event: OnEvent,
+    *,
+    task: Task | None,
+    wanted: int,
+    engine: bool,
+    workers: int | str | None,
 ) -> RunResult:
     """The job with one seed, as far as the step of number ``wanted``."""
     learning = searchers.check(config.search.searcher, config.search.settings)
     aim = objectives.open(config.objective.name, **config.objective.settings)
-    ranking = accuracy.check(config.accuracy.model, config.accuracy.settings)
+    accuracy.check(config.accuracy.model, config.accuracy.settings)
     _check_weights(config)
     targets.check(config)
     if task is None:
@@ -152,31 +164,15 @@ def _run_one(
         searched = Int8Space(space, flavour) if config.search.precision == "int8" else space
         on = targets.prepare(config, folder, searched, opened, steps, on_event)
         budget = on[0].budget
-        estimate = accuracy.open(
-            config.accuracy.model,
-            space,
-            task,
-            settings=config.accuracy.settings,
-            seed=config.seed,
-            folder=folder / "work",
-            on_event=on_event,
-        )
-        judge = estimate
-        if config.search.precision == "int8" and isinstance(estimate, SharedWeights):
-            assert isinstance(ranking, RankingSettings)
-            judge = Int8Accuracy(
-                estimate,
-                space,
-                task,
-                validation_images=ranking.validation_images,
-                seed=config.seed,
-                flavour=flavour,
-            )
+        estimate = judging.estimate(config, space, task, folder / "work", on_event)
+        judge = judging.judge(config, estimate, space, task)
         problem = Problem(searched, targets.costs_of(on), budget, config.seed, aim)
         section = config.search
         if learning is not None:
             section = _with_distribution(section, problem, task, learning, folder / "work", steps, on_event)
-        winner = finalist.find(problem, judge, on, section, journal, on_event)
+        threads = steps.once("evaluations", lambda: {"threads": threads_each(workers, judge)})["threads"]
+        with spread(workers, judge, config, task, folder / "work", threads=threads, on_event=on_event) as judge:
+            winner = finalist.find(problem, judge, on, section, journal, on_event)
         genes = space.describe(winner.genotype)
         steps.once("chosen", lambda: {"genes": genes, **winner.to_json()})
         delivery = Delivery(config, folder, task, space, winner.genotype, budget, estimate, steps, on_event)

@@ -8,15 +8,20 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from devices import DeviceInfo
+from devices.journal import Journal
+from hwnas import judging, searchers, spaces, tasks
 from hwnas.budget import Budget
 from hwnas.comparison import Compared, Comparison
+from hwnas.config import Config
+from hwnas.costs import Costs
 from hwnas.effects import Effect, Effects, Interval
+from hwnas.problem import Problem
 from hwnas.report import (
     Check,
     ReportCandidates,
@@ -26,7 +31,10 @@ from hwnas.report import (
     ReportMistakes,
     ReportPlace,
 )
+from hwnas.search import search
+from hwnas.space import Genotypes
 from hwnas.task import Task
+from hwnas.workers import spread
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
@@ -278,3 +286,49 @@ def by_readme(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Task], float]:
         return float(np.mean([name == task.classes[label] for name, label in zip(told, test.labels, strict=True)]))
 
     return accuracy
+
+
+class _SumOfOptions:
+    """Tabulated costs: every gene adds its option's position."""
+
+    source: ClassVar[str] = "tabulated"
+
+    def costs(self, genotypes: Genotypes) -> Costs:
+        return Costs(*[1.0 + genotypes.sum(axis=1)] * 5)
+
+
+@pytest.fixture(scope="session")
+def quick_config() -> Config:
+    """Networks so small that to evaluate one takes milliseconds."""
+    space = {"depths": [1], "kernels": [3], "squeeze_excite": [False], "activations": ["relu"], "resolutions": [8]}
+    accuracy = {"epochs": 1, "validation_images": 100, "calibration_images": 64}
+    return Config.model_validate({"budget": {"latency_ms": 9.0}, "space": space, "accuracy": accuracy})
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Callable[..., bytes]:
+    """What a search by some workers writes into its journal, if that begins with ``begun``. Its supernet stays in ``folder``."""
+
+    def journal(
+        workers: int | str | None,
+        config: Config,
+        folder: Path,
+        *,
+        searcher: str = "random",
+        evaluations: int = 30,
+        threads: int = 1,
+        begun: bytes = b"",
+    ) -> bytes:
+        task = tasks.open("digits", seed=0)
+        space = spaces.open(config.space.name, task.input_shape, len(task.classes), **config.space.settings)
+        problem = Problem(space, _SumOfOptions(), Budget(latency_ms=9.0), 0)
+        model = judging.judge(config, judging.estimate(config, space, task, folder), space, task)
+        path = folder / "journal"
+        path.write_bytes(begun)
+        with Journal(path, {}) as units, spread(workers, model, config, task, folder, threads=threads) as judge:
+            search(
+                problem, searchers.open(searcher, problem), judge, evaluations=evaluations, generation=10, journal=units
+            )
+        return path.read_bytes()
+
+    return journal

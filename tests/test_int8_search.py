@@ -59,6 +59,9 @@ class Drawn:
     def __init__(self, space: SearchSpace) -> None:
         self._space = space
 
+    def prepare(self) -> tuple[Path, ...]:
+        return ()
+
     def inherit(self, genotype: NDArray[np.int64]) -> Any:
         import torch
 

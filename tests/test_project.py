@@ -25,6 +25,7 @@ HEAVY = (
     "openvino",
     "pandas",
     "plotly",
+    "ray",
     "sklearn",
     "tensorrt",
     "tensorrt_rtx",

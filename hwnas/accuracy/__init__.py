@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -24,7 +24,17 @@ _HERE = sys.modules[__name__]
 
 
 @runtime_checkable
-class SharedWeights(Protocol):
+class Copyable(Protocol):
+    """An accuracy model of which several processes can have copies: its evaluations are dear, each stands alone, and what they
+    share lies in files."""
+
+    def prepare(self) -> Sequence[Path]:
+        """Make what the evaluations share, if it is not there; the files in the model's folder with which a copy of the model
+        finds it there."""
+
+
+@runtime_checkable
+class SharedWeights(Copyable, Protocol):
     """An accuracy model that has trained weights for every network."""
 
     def inherit(self, genotype: NDArray[np.int64]) -> nn.Module:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,10 @@ class ShortTraining(Alone):
     @cached_property
     def _memory(self) -> dict[bytes, float]:
         return {}
+
+    def prepare(self) -> Sequence[Path]:
+        """Its trainings share nothing."""
+        return ()
 
     def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
         """``(n,)`` fractions of the validation images classified correctly."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +61,11 @@ class SupernetAccuracy:
             checkpoint=self._checkpoint,
             on_event=self._on_event,
         )
+
+    def prepare(self) -> Sequence[Path]:
+        """Train the supernet; its checkpoints, one for each phase of the schedule."""
+        _ = self._supernet
+        return sorted(self._checkpoint.parent.glob(f"{self._checkpoint.stem}*{self._checkpoint.suffix}"))
 
     def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
         """``(n,)`` fractions of the validation images classified correctly."""

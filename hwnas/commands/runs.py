@@ -19,33 +19,50 @@ if TYPE_CHECKING:
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration, e.g. examples/digits.toml.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="The run's folder; a run that is there is gone on with.")]
 
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        "--workers",
+        metavar="N|ray|ray://HOST:PORT",
+        help="Evaluate networks in N processes or on a Ray cluster (extra ray), each with one thread: the same result.",
+        show_default=False,
+    ),
+]
+
 Tensorboard = Annotated[
     bool, typer.Option("--tensorboard", help="Write scalars into OUT/tensorboard; needs the extra tensorboard.")
 ]
 
 
-def run(config: ConfigFile, out: Out, tensorboard: Tensorboard = False, json: Json = False) -> Answer:
+def run(
+    config: ConfigFile, out: Out, workers: Workers = None, tensorboard: Tensorboard = False, json: Json = False
+) -> Answer:
     """The whole job: profile, search, train, export, INT8, certificate, report.
 
-    Example: `hwnas run examples/digits.toml --out runs/digits`
+    Examples: `hwnas run examples/digits.toml --out runs/digits` · `hwnas run examples/digits.toml --out runs/digits --workers 4`
     """
-    return _answer(config, out, "report", tensorboard)
+    return _answer(config, out, "report", workers, tensorboard)
 
 
-def search(config: ConfigFile, out: Out, tensorboard: Tensorboard = False, json: Json = False) -> Answer:
+def search(
+    config: ConfigFile, out: Out, workers: Workers = None, tensorboard: Tensorboard = False, json: Json = False
+) -> Answer:
     """Only as far as the network: profile, search, and measure the best before it is trained.
 
-    Example: `hwnas search examples/digits.toml --out runs/digits`
+    Examples: `hwnas search examples/digits.toml --out runs/digits` · `hwnas search examples/digits.toml --out runs/digits
+    --workers ray://host:10001`
     """
-    return _answer(config, out, "search", tensorboard)
+    return _answer(config, out, "search", workers, tensorboard)
 
 
-def train(config: ConfigFile, out: Out, tensorboard: Tensorboard = False, json: Json = False) -> Answer:
+def train(
+    config: ConfigFile, out: Out, workers: Workers = None, tensorboard: Tensorboard = False, json: Json = False
+) -> Answer:
     """As far as the trained network.
 
     Example: `hwnas train examples/digits.toml --out runs/digits`
     """
-    return _answer(config, out, "train", tensorboard)
+    return _answer(config, out, "train", workers, tensorboard)
 
 
 def export(
@@ -54,6 +71,7 @@ def export(
     engine: Annotated[
         bool, typer.Option("--engine", help="Build TensorRT engines too; without a GPU by TensorRT for RTX.")
     ] = False,
+    workers: Workers = None,
     tensorboard: Tensorboard = False,
     json: Json = False,
 ) -> Answer:
@@ -61,10 +79,12 @@ def export(
 
     Example: `hwnas export examples/digits.toml --out runs/digits --engine`
     """
-    return _answer(config, out, "export", tensorboard, engine=engine)
+    return _answer(config, out, "export", workers, tensorboard, engine=engine)
 
 
-def _answer(config: Path, out: Path, until: Step, tensorboard: bool, *, engine: bool = False) -> Answer:
+def _answer(
+    config: Path, out: Path, until: Step, workers: str | None, tensorboard: bool, *, engine: bool = False
+) -> Answer:
     from hwnas import progress, scalars
     from hwnas.config import load
     from hwnas.run import run as run_job
@@ -74,7 +94,7 @@ def _answer(config: Path, out: Path, until: Step, tensorboard: bool, *, engine: 
         on_event = opened.enter_context(progress.shown())
         if tensorboard:
             on_event = opened.enter_context(scalars.written(out / "tensorboard", on_event))
-        result = run_job(loaded, out, until=until, engine=engine, on_event=on_event)
+        result = run_job(loaded, out, until=until, engine=engine, workers=workers, on_event=on_event)
     return Answer(_value(result, until), _shown(result), 0 if result.within_budget else NOT_WITHIN_BUDGET)
 
 

@@ -1,0 +1,47 @@
+"""The accuracy model of a run, as its configuration has it, and what the search asks of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from devices.events import OnEvent, ignore
+from hwnas import accuracy, int8_flavours
+from hwnas.accuracy import SharedWeights
+from hwnas.int8_search import Int8Accuracy
+from hwnas.train_settings import RankingSettings
+
+if TYPE_CHECKING:
+    from hwnas.config import Config
+    from hwnas.search import AccuracyModel
+    from hwnas.space import SearchSpace
+    from hwnas.task import Task
+
+
+def estimate(config: Config, space: SearchSpace, task: Task, folder: Path, on_event: OnEvent = ignore) -> AccuracyModel:
+    """The accuracy model of section ``[accuracy]``; its checkpoints are in ``folder``."""
+    return accuracy.open(
+        config.accuracy.model,
+        space,
+        task,
+        settings=config.accuracy.settings,
+        seed=config.seed,
+        folder=folder,
+        on_event=on_event,
+    )
+
+
+def judge(config: Config, estimate: AccuracyModel, space: SearchSpace, task: Task) -> AccuracyModel:
+    """What ranks the networks: the model itself, or where the search is for INT8, its networks quantised."""
+    if config.search.precision == "float32" or not isinstance(estimate, SharedWeights):
+        return estimate
+    ranking = accuracy.check(config.accuracy.model, config.accuracy.settings)
+    assert isinstance(ranking, RankingSettings)
+    return Int8Accuracy(
+        estimate,
+        space,
+        task,
+        validation_images=ranking.validation_images,
+        seed=config.seed,
+        flavour=int8_flavours.of(config.device.spec),
+    )
