@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BATCH = 48
 TIMED = 8
-CANDIDATES = 120
+CANDIDATES = 64
 """Networks of a batch of which the kernels are measured, those of them that are timed whole as well, and random ones that the
 batch is chosen from."""
 LONGEST_S, FIRST_S = 0.01, 0.002

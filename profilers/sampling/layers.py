@@ -31,7 +31,7 @@ def network(b: Builder, batch: int) -> None:
     most = math.exp(b.rng.uniform(math.log(_LEAST), math.log(MACS[1])))  # weights stay in the caches, or do not
     for _ in range(LAYERS):
         macs = math.exp(b.rng.uniform(math.log(MACS[0]), math.log(most)))
-        if b.chance(0.04):
+        if b.chance(0.06):
             _recurrence(b, batch, macs)
         elif b.chance(convolutions):
             _convolution(b, batch, macs, activation)
@@ -104,9 +104,11 @@ def _convolution(b: Builder, batch: int, macs: float, activation: str) -> None:
 def _recurrence(b: Builder, batch: int, macs: float) -> None:
     """One recurrent layer, over several sequences more often than networks have."""
     kind, gates = b.pick([("LSTM", 4), ("GRU", 3)], [0.6, 0.4])
-    batch, depth, width = b.pick([1, batch, 2, 4, 8]), b.width(4, 512), b.width(8, 512)
-    directions = b.pick([1, 2])
-    steps = max(2, min(256, round(macs / (directions * batch * gates * width * (depth + width)))))
+    batch, steps, directions = b.pick([1, 1, batch, 2, 4, 8]), b.integer(4, 256), b.pick([1, 2])
+    ratio = b.pick([0.25, 0.5, 1.0, 2.0], [1, 1, 3, 2])
+    each = macs / (directions * batch * gates * steps)
+    width = b.channels(max(8.0, math.sqrt(each / (1 + ratio))))
+    depth = b.channels(max(4.0, width * ratio))
     attributes: dict[str, int | str] = {"hidden_size": width}
     if directions == 2:
         attributes["direction"] = "bidirectional"
