@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -91,7 +92,9 @@ def _tree(examples: Sequence[Features], answers: Sequence[int]) -> Splits:
     rows = np.full((len(examples), len(names)), _ABSENT)
     for row, example in zip(rows, examples, strict=True):
         row[[column[name] for name in example]] = list(example.values())
-    tree = DecisionTreeClassifier(random_state=0, min_impurity_decrease=1e-4).fit(rows, answers).tree_
+    with warnings.catch_warnings():  # of few examples most answers may differ, which is no mistake
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        tree = DecisionTreeClassifier(random_state=0, min_impurity_decrease=1e-4).fit(rows, answers).tree_
     classes = sorted(set(answers))
     splits: list[tuple[str, float, int, int] | tuple[int]] = []
     for i in range(tree.node_count):
