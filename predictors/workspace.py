@@ -13,9 +13,10 @@ import numpy as np
 from devices import ExecutedKernel, Kernel, TensorType
 
 _TILE = 128 * 128  # numbers that a convolution unfolds at a time
+_LANES, _DEPTH = 16, 4  # filters, and what channels are a multiple of, where integer convolutions gather by pointers
 _FLOAT_BYTES = 4
 _POINTER_BYTES = 8
-_GATES = {"GRU": 3, "LSTM": 4}
+_GATES = {"GRU": 3, "LSTM": 4, "DynamicQuantizeLSTM": 4}
 
 
 def workspace_bytes(executed: ExecutedKernel) -> int:
@@ -34,7 +35,7 @@ def workspace_bytes(executed: ExecutedKernel) -> int:
             return _unfolded(kernel) * _item_bytes(kernel.inputs[0].type)
         case "QGemm" | "QLinearMatMul" | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul":
             return kernel.outputs[0].size * 4
-        case "LSTM" | "GRU" as op:
+        case "LSTM" | "GRU" | "DynamicQuantizeLSTM" as op:
             return _recurrence(kernel, _GATES[op])
     return 0
 
@@ -57,7 +58,7 @@ def _transposed_convolution(kernel: Kernel) -> int:
 
 
 def _integer_convolution(kernel: Kernel) -> int:
-    """One image at a time."""
+    """One image at a time, but pointers to all of them. See ``MlasConvSymPackWSize`` for which are not unfolded."""
     weight = next((o.type for o in kernel.inputs[3:] if len(o.type.shape) > 2), None)
     if weight is None:
         return 0
@@ -67,10 +68,15 @@ def _integer_convolution(kernel: Kernel) -> int:
     images = 0 if last else (x.size + y.size) // x.shape[0] * _item_bytes(x)
     area = math.prod(weight.shape[2:])
     whole = _pointwise(kernel, weight)
-    depthwise = weight.shape[1] == 1 and int(kernel.attribute("group", 1)) == weight.shape[0]
-    if depthwise or weight.dtype == "int8":
-        return images + (0 if whole else _POINTER_BYTES * area * positions)
-    return images + (0 if whole else math.prod(weight.shape[1:]) * positions) + 4 * y.size // y.shape[0]
+    group = int(kernel.attribute("group", 1))
+    depthwise = weight.shape[1] == 1 and group == weight.shape[0]
+    packed = weight.dtype == "int8" and (
+        group % _LANES == 0 if depthwise else group == 1 and weight.shape[0] >= _LANES and weight.shape[1] % _DEPTH == 0
+    )
+    sums = 0 if packed else 4 * y.size // y.shape[0]
+    if depthwise or packed:
+        return images + sums + (0 if whole else _POINTER_BYTES * area * positions * x.shape[0])
+    return images + sums + (0 if whole else math.prod(weight.shape[1:]) * positions)
 
 
 def _recurrence(kernel: Kernel, gates: int) -> int:
