@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=1_000_000)
     parser.add_argument("--profile", type=Path)
     parser.add_argument("--of-peers", type=int, default=500, help="trials of Optuna; pymoo has a hundred times as many")
+    parser.set_defaults(space="fbnet", shape="3x32x32")  # has more networks than are looked at
     options = parser.parse_args()
     space = space_options.opened(options)
     with tempfile.TemporaryDirectory() as temporary, devices.open(options.device) as device:
