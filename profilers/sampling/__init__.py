@@ -19,7 +19,7 @@ from profilers.sampling.work import macs, nominal_seconds, nominal_seconds_of
 __all__ = ["is_soup", "macs", "network", "networks", "nominal_seconds", "nominal_seconds_of"]
 
 RECIPES = ("layers", "pieces", "images", "sound", "tokens", "recurrent", "perceptron")
-SHARES = (0.37, 0.08, 0.3, 0.06, 0.11, 0.05, 0.03)
+SHARES = (0.27, 0.08, 0.4, 0.06, 0.11, 0.05, 0.03)
 SOUPS = ("layers", "pieces")
 INT8 = 0.5
 DYNAMIC = {"tokens": 0.3, "perceptron": 0.3, "recurrent": 0.7, "layers": 0.1}
