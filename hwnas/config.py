@@ -12,15 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from devices.plugins import did_you_mean
 from hwnas.errors import InvalidConfig
+from hwnas.settings import Settings
 from hwnas.train_settings import TrainSettings
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class _PluginSection(BaseModel):
@@ -34,7 +31,7 @@ class _PluginSection(BaseModel):
         return dict(self.model_extra or {})
 
 
-class DeviceSection(_Section):
+class DeviceSection(Settings):
     """The device, and where its profile is (or will be written); without a path it is kept in the run's folder."""
 
     spec: str = "onnxruntime:threads=1"
@@ -57,7 +54,7 @@ class SpaceSection(_PluginSection):
     name: str = "mobile"
 
 
-class _Limits(_Section):
+class _Limits(Settings):
     latency_ms: PositiveFloat | None = None
     latency_fraction_of_largest: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     memory_bytes: PositiveInt | None = None
@@ -122,14 +119,14 @@ class AccuracySection(_PluginSection):
     model: str = "supernet"
 
 
-class QuantizeSection(_Section):
+class QuantizeSection(Settings):
     """INT8: how many training images calibrate it, and how much accuracy (a fraction) the deployed file may lose by it."""
 
     calibration_images: PositiveInt = 256
     max_accuracy_drop: Fraction = 0.003
 
 
-class ExportSection(_Section):
+class ExportSection(Settings):
     """Whether TensorRT engines are built into the bundle, as they are if the device is TensorRT; and, with TensorRT for RTX, for
     which kinds of GPU: ``["sm86", "sm89"]``; all if none is named."""
 
@@ -137,7 +134,7 @@ class ExportSection(_Section):
     targets: tuple[str, ...] = Field(default=(), strict=False)
 
 
-class Config(_Section):
+class Config(Settings):
     """Everything that decides a run's result, but the profile's content.
 
     Attributes:

@@ -9,7 +9,6 @@ section 3.3, has the expected latency).
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -172,7 +171,7 @@ def _header(problem: Problem, task: Task, settings: LearnSettings) -> dict[str, 
         "seed": problem.seed,
         "genes": [[gene.name, list(gene.options)] for gene in problem.space.genes],
         "budget": asdict(problem.budget),
-        "data": zlib.crc32(task.train.labels.tobytes(), zlib.crc32(task.train.images.tobytes())),
+        "data": task.train.crc32(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "device": accelerator().type,

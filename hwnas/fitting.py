@@ -4,7 +4,6 @@ gradients."""
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -83,7 +82,7 @@ def fit(
         "schema": 1,
         "settings": settings.model_dump(),
         "seed": seed,
-        "data": zlib.crc32(task.train.labels.tobytes(), zlib.crc32(task.train.images.tobytes())),
+        "data": task.train.crc32(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         **provenance,

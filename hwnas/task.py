@@ -5,6 +5,7 @@ Training and validation images are at hand; test images are read only when :meth
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def crc32(self, before: int = 0) -> int:
+        """Of the content; ``before`` is that of what comes before it."""
+        return zlib.crc32(self.labels.tobytes(), zlib.crc32(self.images.tobytes(), before))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from hwnas.settings import Settings
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(gt=0)]
@@ -13,7 +15,7 @@ _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class FitSettings(BaseModel):
+class FitSettings(Settings):
     """What every training needs: stochastic gradient descent with Nesterov momentum, one cycle of the learning rate.
 
     Attributes:
@@ -29,8 +31,6 @@ class FitSettings(BaseModel):
             must be short beside the end of the cycle, or it holds weights that had not learned enough.
         checkpoint_steps: steps between two checkpoints; every epoch ends with one as well.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     epochs: _Count = 12
     batch_size: _Count = 128
@@ -86,7 +86,7 @@ class TrainSettings(NetworkSettings):
         return self
 
 
-class LearnSettings(BaseModel):
+class LearnSettings(Settings):
     """How the distribution is learnt that gradient search draws from.
 
     Attributes:
@@ -96,8 +96,6 @@ class LearnSettings(BaseModel):
         chances_rate: of the chances (Adam).
         excess_weight: of the expected excess over the budget, beside a cross-entropy.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     epochs: _Count = 10
     batch_size: _Count = 64

@@ -25,6 +25,8 @@ GUARANTEE = 0.95
 """Of the upper bound of a median latency."""
 FLOOR = 0.01
 """Difficulty of a network whose kernels are all predicted perfectly."""
+_LARGEST_ERROR = 1.0  # of a kernel, as the logarithm of a factor
+_SHRINK = 5  # kernels
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,22 @@ def difficulty(seconds: Floats, spread: Floats, family: Ints, network: Ints) -> 
     of_family = np.bincount(network * families + family, seconds * spread, count * families).reshape(count, families)
     total = np.maximum(np.bincount(network, seconds, count), 1e-12)
     return np.asarray(np.sqrt((of_family**2).sum(axis=1) / total**2 + FLOOR**2), np.float64)
+
+
+def spread_of(family: NDArray[np.str_], errors: Floats) -> dict[str, float]:
+    """Each family's mean relative error of kernels in networks held out; of few kernels, shrunk to what all families have.
+
+    Args:
+        family: ``(m,)`` name of each execution's.
+        errors: ``(m,)`` with which they are predicted; NaN where that is not known.
+    """
+    error = np.minimum(errors, _LARGEST_ERROR)
+    known = np.isfinite(error)
+    names, member = np.unique(family[known], return_inverse=True)
+    usual = float(error[known].mean()) if known.any() else _LARGEST_ERROR
+    count = np.bincount(member, minlength=len(names))
+    sums = np.bincount(member, error[known], len(names))
+    return dict(zip(names.tolist(), ((sums + _SHRINK * usual) / (count + _SHRINK)).tolist(), strict=True))
 
 
 def _quantile(values: Floats, level: float) -> float:

@@ -34,17 +34,8 @@ _RUN, _SCALE, _CALL = (
 )  # widths of the priors that every device needs: times a mean kernel, 1, a mean kernel
 _CHOICES: dict[str, tuple[float, ...]] = {
     "profiler": (0.0, 0.5, 0.8, 0.9, 0.95, 0.98),  # of the shortest kernel's profiled time
-    "noise": (
-        0.005,
-        0.01,
-        0.015,
-        0.02,
-        0.03,
-        0.05,
-        0.1,
-        0.2,
-        0.4,
-    ),  # standard deviation of a timed network, as a fraction
+    # standard deviation of a timed network, as a fraction
+    "noise": (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.4),
     "scale_family": (0.0, 0.05, 0.1, 0.2, 0.4),  # widths of priors
     "call_family": (0.0, 0.02, 0.05, 0.1, 0.2),  # of a mean kernel's profiled time
     "scale_kernel": (0.0, 0.03, 0.05, 0.1, 0.2),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from devices import Device, Graph, Lowering, Profile
 from devices.profile import load as load_profile
 from predictors.attribution import attributed
-from predictors.calibration import GUARANTEE, Calibration, difficulty
+from predictors.calibration import GUARANTEE, Calibration, difficulty, spread_of
 from predictors.correction import Correction
 from predictors.errors import NotFitted
 from predictors.estimates import Estimates, KernelEstimate
@@ -28,8 +28,6 @@ Floats = NDArray[np.float64]
 
 _FOLDS = 4
 _CALM = 1.04  # times the slowness of calm moments
-_LARGEST_ERROR = 1.0  # of a kernel, as the logarithm of a factor
-_SHRINK = 5  # kernels
 _FEWEST_TIMED = 8
 _UNPROFILED = 3.0  # physics alone: a kernel may take so many times as long, or as short
 _PER_SIZE = 0.5  # a kernel twice as large as any profiled may take 2**0.5 times as long as the law says
@@ -102,7 +100,9 @@ class LatencyPredictor:
             new = isinstance(self.kernel_model_, KernelModel) and self.kernel_model_.contextual
             costs, held_out = _held_out(data, latency, fold, apart, _FOLDS * [apart] if new else known)
             self.correction_ = Correction.fit(data, apart if new else self.kernel_model_.seconds(data), latency)
-        self.spread_ = _spread(data, np.abs(np.log(np.maximum(data.seconds, SHORTEST) / apart)))
+        self.spread_ = spread_of(
+            data.table.family[data.kernel], np.abs(np.log(np.maximum(data.seconds, SHORTEST) / apart))
+        )
         difficult = self._difficulty(data, costs)
         self.held_out_ms_ = dict(zip(timed, (held_out * 1e3).tolist(), strict=True))
         timings = [profile.timings[d] for d in timed]
@@ -293,18 +293,6 @@ def _predict(model: KernelModel | TransferredModel, correction: Correction, data
     networks = int(data.network.max(initial=-1)) + 1
     totals: Floats = np.bincount(data.network, costs, networks).astype(np.float64)
     return costs, totals + correction.run
-
-
-def _spread(data: Executions, errors: Floats) -> dict[str, float]:
-    """Family to the mean relative error of its kernels, ``(m,)``, in networks held out; of few kernels, shrunk to what all
-    families have."""
-    family, error = data.table.family[data.kernel], np.minimum(errors, _LARGEST_ERROR)
-    known = np.isfinite(error)
-    names, member = np.unique(family[known], return_inverse=True)
-    usual = float(error[known].mean()) if known.any() else _LARGEST_ERROR
-    count = np.bincount(member, minlength=len(names))
-    sums = np.bincount(member, error[known], len(names))
-    return dict(zip(names.tolist(), ((sums + _SHRINK * usual) / (count + _SHRINK)).tolist(), strict=True))
 
 
 def _doubt(model: KernelModel | TransferredModel, data: Executions) -> Floats:

@@ -13,7 +13,7 @@ import numpy as np
 from devices import ExecutedKernel, Kernel, TensorType
 
 _TILE = 128 * 128  # numbers that a convolution unfolds at a time
-_LANES, _DEPTH = 16, 4  # filters, and what channels are a multiple of, where integer convolutions gather by pointers
+_PACKED_FILTERS, _PACKED_CHANNELS = 16, 4  # how many, and multiples of how many, integer convolutions pack weights of
 _FLOAT_BYTES = 4
 _POINTER_BYTES = 8
 _GATES = {"GRU": 3, "LSTM": 4, "DynamicQuantizeLSTM": 4}
@@ -70,13 +70,17 @@ def _integer_convolution(kernel: Kernel) -> int:
     whole = _pointwise(kernel, weight)
     group = int(kernel.attribute("group", 1))
     depthwise = weight.shape[1] == 1 and group == weight.shape[0]
-    packed = weight.dtype == "int8" and (
-        group % _LANES == 0 if depthwise else group == 1 and weight.shape[0] >= _LANES and weight.shape[1] % _DEPTH == 0
-    )
+    if depthwise:
+        packs = group % _PACKED_FILTERS == 0
+    else:
+        packs = group == 1 and weight.shape[0] >= _PACKED_FILTERS and weight.shape[1] % _PACKED_CHANNELS == 0
+    packed = packs and weight.dtype == "int8"
     sums = 0 if packed else 4 * y.size // y.shape[0]
+    if whole:
+        return images + sums
     if depthwise or packed:
-        return images + sums + (0 if whole else _POINTER_BYTES * area * positions * x.shape[0])
-    return images + sums + (0 if whole else math.prod(weight.shape[1:]) * positions)
+        return images + sums + _POINTER_BYTES * area * positions * x.shape[0]
+    return images + sums + math.prod(weight.shape[1:]) * positions
 
 
 def _recurrence(kernel: Kernel, gates: int) -> int:

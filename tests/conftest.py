@@ -8,18 +8,18 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.ray_scaling import SumOfOptions
 from devices import DeviceInfo
 from devices.journal import Journal
 from hwnas import judging, searchers, spaces, tasks
 from hwnas.budget import Budget
 from hwnas.comparison import Compared, Comparison
 from hwnas.config import Config
-from hwnas.costs import Costs
 from hwnas.effects import Effect, Effects, Interval
 from hwnas.problem import Problem
 from hwnas.report import (
@@ -32,7 +32,6 @@ from hwnas.report import (
     ReportPlace,
 )
 from hwnas.search import search
-from hwnas.space import Genotypes
 from hwnas.task import Task
 from hwnas.workers import spread
 
@@ -288,15 +287,6 @@ def by_readme(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Task], float]:
     return accuracy
 
 
-class _SumOfOptions:
-    """Tabulated costs: every gene adds its option's position."""
-
-    source: ClassVar[str] = "tabulated"
-
-    def costs(self, genotypes: Genotypes) -> Costs:
-        return Costs(*[1.0 + genotypes.sum(axis=1)] * 5)
-
-
 @pytest.fixture(scope="session")
 def quick_config() -> Config:
     """Networks so small that to evaluate one takes milliseconds."""
@@ -321,7 +311,7 @@ def recorded() -> Callable[..., bytes]:
     ) -> bytes:
         task = tasks.open("digits", seed=0)
         space = spaces.open(config.space.name, task.input_shape, len(task.classes), **config.space.settings)
-        problem = Problem(space, _SumOfOptions(), Budget(latency_ms=9.0), 0)
+        problem = Problem(space, SumOfOptions(), Budget(latency_ms=9.0), 0)
         model = judging.judge(config, judging.estimate(config, space, task, folder), space, task)
         path = folder / "journal"
         path.write_bytes(begun)

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from devices.events import OnEvent
 from hwnas import tabulated
 from hwnas.errors import InvalidData
+from hwnas.settings import Settings
 from hwnas.space import Genotypes, SearchSpace
 from hwnas.task import Task
 
 
-class TabulatedSettings(BaseModel):
+class TabulatedSettings(Settings):
     """Where the accuracies stand.
 
     Attributes:
@@ -23,8 +24,6 @@ class TabulatedSettings(BaseModel):
         column: name of the column with accuracies, as fractions or in percent.
         genotype: see :func:`hwnas.tabulated.load`.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     table: Path = Field(strict=False)
     column: str = "accuracy"

@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from devices.events import OnEvent, Progress
 from hwnas.accuracy._ranking import remembered, some
+from hwnas.settings import Settings
 from hwnas.space import Genotypes, SearchSpace
 from hwnas.task import Task
 
@@ -19,15 +20,13 @@ _REFERENCES = 32  # random networks whose scores say what is high and what is lo
 _QUARTILES = 1.349  # how many standard deviations of a normal distribution lie between its quartiles
 
 
-class ZeroCostSettings(BaseModel):
+class ZeroCostSettings(Settings):
     """What is asked of each network.
 
     Attributes:
         proxy: see :data:`hwnas.accuracy._proxies.PROXIES`.
         batch_size: training images that the network is shown.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     proxy: Literal["synflow", "naswot", "grad_norm", "zen", "parameters", "flops"] = "naswot"
     batch_size: Annotated[int, Field(gt=1)] = 64

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from hwnas.task import Task
 
 RAY = "ray"
+LOSSES = 3
+"""Workers that may be lost with the same network before it is taken for the reason."""
 
 
 class Crew(Protocol):

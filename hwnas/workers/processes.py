@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from devices.events import OnEvent, Progress
 from hwnas.errors import HwnasError, SearchError
+from hwnas.workers import LOSSES
 
 if TYPE_CHECKING:
     from hwnas.space import Genotypes
     from hwnas.workers._copy import Copy
-
-_LOSSES = 3  # workers that may be lost with the same network before it is taken for the reason
 
 
 @contextmanager
@@ -60,9 +59,9 @@ class Processes:
                     raise answer
                 if answer is None:
                     losses[row] += 1
-                    if losses[row] == _LOSSES:
+                    if losses[row] == LOSSES:
                         raise SearchError(
-                            f"{_LOSSES} worker processes died one after the other over network {genotypes[row].tolist()}.",
+                            f"{LOSSES} worker processes died one after the other over network {genotypes[row].tolist()}.",
                             hint="If they left no message, memory ran out: give fewer --workers. The same command goes on.",
                         )
                     left.append(row)

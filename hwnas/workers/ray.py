@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from devices.events import OnEvent, Progress
 from hwnas.errors import HwnasError, SearchError
+from hwnas.workers import LOSSES
 
 if TYPE_CHECKING:
     from hwnas.space import Genotypes
     from hwnas.workers._copy import Copy, Evaluator
 
-_LOSSES = 3  # workers that may be lost with the same network before it is taken for the reason
 _ANSWERS_WITHIN_S = 5
 _NODE_WITHIN_S = 60  # clusters that grow by themselves take their time
 _AGAIN = "The same command goes on from here."
@@ -63,7 +63,7 @@ class Cluster:
 
         self._needed = {"CPU": copy.threads, "GPU": 1 if accelerator().type == "cuda" else 0}
         self._evaluate: Any = ray.remote(
-            num_cpus=self._needed["CPU"], num_gpus=self._needed["GPU"], max_retries=_LOSSES - 1
+            num_cpus=self._needed["CPU"], num_gpus=self._needed["GPU"], max_retries=LOSSES - 1
         )(_evaluated)
         self._name, self._copy, self._on_event = uuid.uuid4().hex, ray.put(copy), on_event
 

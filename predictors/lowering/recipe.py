@@ -135,9 +135,14 @@ def _size(recipe: Recipe, types: Types) -> int | None:
     return None
 
 
+def own_type(types: Types) -> TensorType:
+    """Of the tensor that is asked for, as the graph has it: the one in front."""
+    return next(iter(types.values()))
+
+
 def _axes(types: Types) -> int:
-    """Of the first type: how one size follows from others says nothing about tensors of more or fewer axes."""
-    return len(next(iter(types.values())).shape)
+    """How one size follows from others says nothing about tensors of more or fewer axes."""
+    return len(own_type(types).shape)
 
 
 def _dtype(recipe: Recipe, types: Types) -> str | None:

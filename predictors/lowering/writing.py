@@ -7,7 +7,7 @@ from typing import final
 
 from devices import ExecutedKernel, Kernel, Operand
 from predictors.lowering.pattern import Match
-from predictors.lowering.recipe import Types, make_attribute, make_type
+from predictors.lowering.recipe import Types, make_attribute, make_type, own_type
 from predictors.lowering.rules import KernelRecipe, Rule
 from predictors.lowering.units import Source
 from predictors.lowering.view import View
@@ -66,9 +66,7 @@ class Writer:
                     {("own", 0): types["r", o], **types} if ("r", o) in types else types
                     for o in range(len(recipe.outputs))
                 ]
-                outputs = [
-                    make_type(r, t) or next(iter(t.values())) for r, t in zip(recipe.outputs, owned, strict=True)
-                ]
+                outputs = [make_type(r, t) or own_type(t) for r, t in zip(recipe.outputs, owned, strict=True)]
             attributes = ((name, make_attribute(name, r, nodes, types)) for name, r in recipe.attributes)
             kernel = Kernel(
                 recipe.kind,

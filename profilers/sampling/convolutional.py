@@ -153,7 +153,7 @@ def _residual(b: Builder, x: str, style: Style, width: int, stride: int) -> str:
     group = b.pick([1, 1, 1, *(g for g in (2, 4, 8, 32) if inner % g == 0 and b.shape(y)[1] % g == 0)])
     y = _convolution(b, y, style, inner, stride=stride, group=group)
     if b.chance(0.3):
-        y = _gate(b, y)
+        y = parts.gate(b, y)
     y = _convolution(b, y, style, width, kernel=1 if inner < width else None, activation="")
     if b.shape(x) != b.shape(y):
         x = _convolution(b, x, style, width, kernel=1, stride=stride, activation="")
@@ -167,7 +167,7 @@ def _inverted(b: Builder, x: str, style: Style, width: int, stride: int) -> str:
     y = _convolution(b, x, style, wide, kernel=1)
     y = _convolution(b, y, style, wide, stride=stride, group=wide, kernel=b.pick(_SEPARATE))
     if b.chance(0.4):
-        y = _gate(b, y)
+        y = parts.gate(b, y)
     y = _convolution(b, y, style, width, kernel=1, activation="")
     return b.op("Add", *b.shuffled(x, y)) if b.shape(x) == b.shape(y) else y
 
@@ -239,21 +239,6 @@ def _channels_last(b: Builder, x: str, style: Style, width: int, stride: int) ->
         y = b.op("Mul", b.weight(width), y)
     y = b.transpose(y, 0, style.axes + 1, *range(1, style.axes + 1))
     return b.op("Add", x, y) if b.shape(x) == b.shape(y) else y
-
-
-def _gate(b: Builder, x: str) -> str:
-    """Channels weighted by what their averages say."""
-    channels, ones = b.shape(x)[1], (1,) * (len(b.shape(x)) - 2)
-    y = (
-        b.op("GlobalAveragePool", x)
-        if b.chance(0.6)
-        else b.op("ReduceMean", x, attributes={"axes": tuple(range(2, len(b.shape(x)))), "keepdims": 1})
-    )
-    inner = max(2, channels // b.pick([4, 8, 16]))
-    for out, activation in ((inner, "Relu"), (channels, b.pick(["Sigmoid", "HardSigmoid"]))):
-        y = b.op("Conv", y, b.weight(out, b.shape(y)[1], *ones), b.weight(out), attributes={"kernel_shape": ones})
-        y = b.op(activation, y)
-    return b.op("Mul", *b.shuffled(x, y))
 
 
 def _pool(b: Builder, x: str, style: Style, stride: int) -> str:

@@ -78,6 +78,21 @@ def resize(b: Builder, x: str) -> str:
     return b.op("Resize", x, "", b.constant([1.0, 1.0, *(factor,) * axes]), attributes=how)
 
 
+def gate(b: Builder, x: str) -> str:
+    """Channels weighted by what their averages say."""
+    channels, ones = b.shape(x)[1], (1,) * (len(b.shape(x)) - 2)
+    y = (
+        b.op("GlobalAveragePool", x)
+        if b.chance(0.6)
+        else b.op("ReduceMean", x, attributes={"axes": tuple(range(2, len(b.shape(x)))), "keepdims": 1})
+    )
+    inner = max(2, channels // b.pick([4, 8, 16]))
+    for out, activation in ((inner, "Relu"), (channels, b.pick(["Sigmoid", "HardSigmoid"]))):
+        y = b.op("Conv", y, b.weight(out, b.shape(y)[1], *ones), b.weight(out), attributes={"kernel_shape": ones})
+        y = b.op(activation, y)
+    return b.op("Mul", *b.shuffled(x, y))
+
+
 def shuffle(b: Builder, x: str, groups: int) -> str:
     """Groups of channels change places."""
     batch, channels, *spatial = b.shape(x)
