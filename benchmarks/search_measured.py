@@ -5,8 +5,9 @@
 
 TABLES holds ``nasbench_macro.parquet``. The device is profiled once (kept in FOLDER), the space's costs are compiled,
 and under each budget, at even quantiles of the predicted medians, ``guided`` may look up 200 accuracies of the first
-training. What it chooses is measured, and where it breaks the budget the costs are corrected and the search goes on, as
-in any run. Regret is in the mean of the other two trainings. The best within a budget is found by measuring: in falling
+training. What it chooses is measured, costs are corrected by that and the search goes on, as in any run. Regret is in the
+mean of the other two trainings; beside it that of the network which the first training says is best, had all its
+accuracies been looked up and all latencies been known. The best within a budget is found by measuring: in falling
 accuracy the networks that are predicted below 1.1 times the budget, until one fits.
 """
 

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from hwnas.space import Genotypes, SearchSpace
     from hwnas.targets import Target
 
-MEASURED = 3
+MEASURED = 4
 """How many candidates a run measures at most."""
+_LATER = 8  # after each measurement, this part of the evaluations is for what comes within reach
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Finalist:
     Attributes:
         genotype: ``(G,)``.
         accuracy: as the search saw it.
-        predicted, measured: costs by the names of :class:`hwnas.costs.Costs`.
+        predicted, measured: costs by the names of :class:`hwnas.costs.Costs`; predicted before any correction.
         excess: largest relative excess of the measured costs over the budget; 0 if it keeps it.
         on: of every device its ``device``, ``budget``, what was ``measured`` there, and ``within_budget``. With several devices
             the figures above are those where the network is worst off, as :class:`hwnas.worst_case.WorstCase` has them.
@@ -63,7 +64,7 @@ def from_json(value: Mapping[str, Any]) -> Finalist:
 
 @dataclass(frozen=True)
 class Correction:
-    """Factors by which predicted costs are scaled after a measurement; never below 1."""
+    """Factors by which predicted costs are scaled after measurements."""
 
     latency: float
     memory: float
@@ -79,29 +80,43 @@ class Correction:
             costs.model_bytes * self.model,
         )
 
+    def undone(self) -> Correction:
+        """What scales corrected costs back."""
+        return Correction(1 / self.latency, 1 / self.memory, 1 / self.model)
 
-def corrections(measured: Sequence[Mapping[str, Any]]) -> list[Correction]:
-    """What the journal's ``measured`` units corrected, in their order: the measured network then costs what was measured."""
-    made = []
-    for unit in measured:
-        if unit["excess"] > 0:
-            factor = {name: max(1.0, value / unit["predicted"][name]) for name, value in unit["measured"].items()}
-            made.append(Correction(factor["upper_ms"], factor["memory_bytes"], factor["model_bytes"]))
-    return made
+
+def correction(measured: Sequence[Finalist]) -> Correction:
+    """What measured networks say of all others: latency's upper bound is off as theirs was (geometric mean), memory and file are
+    larger where one of theirs was."""
+
+    def factors(name: str) -> NDArray[np.float64]:
+        return np.array([1.0, *(f.measured[name] / f.predicted[name] for f in measured)])
+
+    latency = np.exp(np.log(factors("upper_ms")[1:]).mean()) if measured else 1.0
+    return Correction(float(latency), *(float(np.nanmax(factors(name))) for name in ("memory_bytes", "model_bytes")))
+
+
+def known(costs: Costs, genotypes: Genotypes, measured: Sequence[Finalist]) -> Costs:
+    """The costs ``(n,)`` of ``(n, G)`` genotypes, but as measured where one was."""
+    columns = asdict(costs)
+    for finalist in measured:
+        rows = (genotypes == finalist.genotype).all(axis=1)
+        columns = {name: np.where(rows, finalist.measured[name], values) for name, values in columns.items()}
+    return Costs(**columns)
 
 
 @final
 @dataclass(frozen=True)
 class CorrectedCosts:
-    """A cost model with a correction."""
+    """A cost model that some networks were measured to correct. Those cost what was measured."""
 
     model: CostModel
-    correction: Correction
+    measured: tuple[Finalist, ...]
     source: ClassVar[str] = "predicted, corrected"
 
     def costs(self, genotypes: Genotypes) -> Costs:
-        """Costs of ``(n, G)`` genotypes."""
-        return self.correction.applied(self.model.costs(genotypes))
+        """Costs of ``(n, G)`` canonical genotypes."""
+        return known(correction(self.measured).applied(self.model.costs(genotypes)), genotypes, self.measured)
 
 
 def find(
@@ -112,44 +127,56 @@ def find(
     journal: Journal,
     on_event: OnEvent = ignore,
 ) -> Finalist:
-    """Search, measure the best, and where it breaks the budget correct the costs by the measurement and search on.
+    """Search, measure the best, correct all costs by the measurement and search on: within the budget after all if the network
+    breaks it, closer to the limit if it leaves room.
 
-    At most :data:`MEASURED` candidates are measured, on every target; if none keeps the budget, the one that breaks it least is
-    returned. Each measurement is a unit of the journal.
+    Most of the evaluations go to the first search. At most :data:`MEASURED` candidates are measured, on every target; the
+    fittest that keeps the budget is returned, or if none does the one that breaks it least. Each measurement is a unit of the
+    journal.
 
     Raises:
         InfeasibleBudget: the predictor knows no network within the budget, before any measurement.
     """
     from hwnas import searchers
 
-    found: list[Finalist] = []
+    measured: list[Finalist] = []
+    corrected = problem
+    later = max(1, settings.evaluations // _LATER)
     for attempt in range(MEASURED):
-        searcher = searchers.open(settings.searcher, problem, **settings.settings)
-        evaluations = settings.evaluations if attempt == 0 else max(1, settings.evaluations // 4)
+        searcher = searchers.open(settings.searcher, corrected, **settings.settings)
         try:
             result = search(
-                problem,
+                corrected,
                 searcher,
                 accuracy,
-                evaluations=evaluations,
+                evaluations=later if attempt else max(1, settings.evaluations - (MEASURED - 1) * later),
                 generation=settings.generation,
                 journal=journal,
                 attempt=attempt,
                 on_event=on_event,
             )
         except InfeasibleBudget:
-            if not found:
+            if not measured:
                 raise
             break
-        chosen = result.candidates[[result.best]]
-        finalist = _measured(problem, chosen, targets, journal, attempt)
-        found.append(finalist)
-        if finalist.excess == 0:
-            return finalist
-        on_event(Note(f"Measured, the candidate is {finalist.excess:.1%} over the budget; its costs are corrected."))
-        (correction,) = corrections([finalist.to_json()])
-        problem = replace(problem, costs=CorrectedCosts(problem.costs, correction))
-    return min(found, key=lambda f: f.excess)
+        chosen = result.candidates.genotypes[result.best]
+        if any(np.array_equal(chosen, finalist.genotype) for finalist in measured):
+            continue
+        finalist = _measured(problem, chosen, float(result.candidates.accuracy[result.best]), targets, journal, attempt)
+        measured.append(finalist)
+        corrected = replace(problem, costs=CorrectedCosts(problem.costs, tuple(measured)))
+        said = f"is {finalist.excess:.1%} over" if finalist.excess else "keeps"
+        on_event(Note(f"Measured, the candidate {said} the budget; what others cost is corrected by it."))
+    keeping = [finalist for finalist in measured if finalist.excess == 0]
+    if not keeping:
+        return min(measured, key=lambda finalist: finalist.excess)
+    rows = [
+        Candidates.of(
+            f.genotype[None], np.array([f.accuracy]), _costs(f.measured), accuracy.source, CorrectedCosts.source
+        )
+        for f in keeping
+    ]
+    return keeping[problem.best(Candidates.joined(rows))]
 
 
 def measure(device: Device, space: SearchSpace, genotype: NDArray[np.int64], profile: Profile) -> Costs:
@@ -165,18 +192,23 @@ def measure(device: Device, space: SearchSpace, genotype: NDArray[np.int64], pro
 
 
 def _measured(
-    problem: Problem, chosen: Candidates, targets: Sequence[Target], journal: Journal, attempt: int
+    problem: Problem,
+    genotype: NDArray[np.int64],
+    accuracy: float,
+    targets: Sequence[Target],
+    journal: Journal,
+    attempt: int,
 ) -> Finalist:
-    """Of the one candidate ``chosen``, on all targets; from the journal where it has it."""
+    """One candidate on all targets; from the journal where it has it."""
     for unit in journal.units:
         if unit["unit"] == "measured" and unit["attempt"] == attempt:
             return from_json(unit)
-    costs = [measure(target.device, problem.space, chosen.genotypes[0], target.profile) for target in targets]
+    costs = [measure(target.device, problem.space, genotype, target.profile) for target in targets]
     measured = worst([(each, target.budget) for each, target in zip(costs, targets, strict=True)])
     finalist = Finalist(
-        chosen.genotypes[0],
-        float(chosen.accuracy[0]),
-        _row(chosen.costs),
+        genotype,
+        accuracy,
+        _row(problem.costs.costs(genotype[None])),
         _row(measured),
         float(problem.budget.excess(measured)[0]),
         tuple(
@@ -191,6 +223,10 @@ def _measured(
     )
     journal.append({"unit": "measured", "attempt": attempt, **finalist.to_json()})
     return finalist
+
+
+def _costs(row: Mapping[str, float]) -> Costs:
+    return Costs(**{name: np.array([value]) for name, value in row.items()})
 
 
 def _row(costs: Costs) -> dict[str, float]:

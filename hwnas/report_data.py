@@ -16,7 +16,7 @@ from devices import DeviceInfo
 from devices import journal as journals
 from devices import profile as profile_files
 from hwnas import certificate as certificates
-from hwnas import comparison, pictures, report_places
+from hwnas import comparison, finalist, pictures, report_places
 from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.candidates import Candidates
@@ -24,7 +24,6 @@ from hwnas.certificate import FLOAT, Certificate
 from hwnas.costs import Costs
 from hwnas.effects import Effects, main_effects
 from hwnas.errors import InvalidData
-from hwnas.finalist import corrections
 from hwnas.profiles import PROFILE
 from hwnas.report import Check, ReportCandidates, ReportData, ReportHistory, ReportKernel, ReportMistakes, render
 from hwnas.report_sections import sections
@@ -191,7 +190,7 @@ def _required(units: Sequence[Unit], name: str, folder: Path) -> Unit:
 
 
 def evaluated(units: Sequence[Unit], folder: Path) -> Candidates:
-    """All networks that a run evaluated; costs, and with them feasibility, as the last measurement corrected them.
+    """All networks that a run evaluated; costs, and with them feasibility, as all measurements together corrected them.
 
     Raises:
         InvalidData: it has not searched yet.
@@ -199,13 +198,15 @@ def evaluated(units: Sequence[Unit], folder: Path) -> Candidates:
     generations = [unit for unit in units if unit["unit"] == "generation"]
     if not generations:
         _required(units, "generation", folder)
-    factors = corrections([unit for unit in units if unit["unit"] == "measured"])
+    measured = [(unit["attempt"], finalist.from_json(unit)) for unit in units if unit["unit"] == "measured"]
+    last = finalist.correction([found for _, found in measured])
     parts = []
     for unit in generations:
         costs = Costs(**{name: np.array(values, np.float64) for name, values in unit["costs"].items()})
-        for factor in factors[unit["attempt"] :]:
-            costs = factor.applied(costs)
         genotypes = np.array(unit["genotypes"], np.int64)
+        then = finalist.correction([found for attempt, found in measured if attempt < unit["attempt"]])
+        costs = last.applied(then.undone().applied(costs))
+        costs = finalist.known(costs, genotypes, [found for _, found in measured])
         accuracy = np.array(unit["accuracy"])
         parts.append(Candidates.of(genotypes, accuracy, costs, unit["accuracy_source"], "predicted"))
     return Candidates.joined(parts)
@@ -296,5 +297,5 @@ def _several(header: Unit) -> tuple[str, ...]:
 def _over_budget(unit: Unit) -> str:
     return (
         f"A candidate, measured before it was trained, was {unit['excess']:.1%} over the budget; "
-        "the predicted costs were corrected by that measurement."
+        "what was predicted of others was corrected by that measurement."
     )

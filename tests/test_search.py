@@ -19,7 +19,7 @@ from hwnas.budget import Budget
 from hwnas.candidates import Candidates, hypervolume
 from hwnas.costs import Costs
 from hwnas.errors import InfeasibleBudget, JournalMismatch, SearchError
-from hwnas.finalist import CorrectedCosts, corrections
+from hwnas.finalist import CorrectedCosts, Finalist
 from hwnas.problem import Problem, keys
 from hwnas.search import Searcher, search
 from hwnas.searchers._operators import CROSSOVERS, SELECTIONS
@@ -199,16 +199,9 @@ def test_what_is_no_genotype_is_refused() -> None:
 
 def test_after_a_correction_earlier_results_are_told_and_not_evaluated_again(tmp_path: Path) -> None:
     first = problem()
-    (correction,) = corrections(
-        [
-            {
-                "excess": 0.2,
-                "predicted": dict.fromkeys(NAMES, 1.0),
-                "measured": dict.fromkeys(NAMES, 1.0) | {"upper_ms": 1.2},
-            }
-        ]
-    )
-    second = Problem(SPACE, CorrectedCosts(first.costs, correction), first.budget, first.seed)
+    as_predicted = dict.fromkeys(NAMES, 1.0)
+    longer = Finalist(SPACE.smallest(), 0.5, as_predicted, as_predicted | {"upper_ms": 1.2}, 0.2, ())
+    second = Problem(SPACE, CorrectedCosts(first.costs, (longer,)), first.budget, first.seed)
     accuracy = MostOptions()
     with Journal(tmp_path / "j", {}) as journal:
         for attempt, asked in enumerate((first, second)):
