@@ -13,6 +13,7 @@ class Progress:
     Attributes:
         detail: how it stands, in words.
         figures: how it stands, by name, for whoever draws curves; units stand in the names.
+        repeated: whether an earlier call did this unit, which is only told again.
     """
 
     stage: str
@@ -20,6 +21,7 @@ class Progress:
     total: int
     detail: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

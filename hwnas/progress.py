@@ -34,6 +34,8 @@ def shown() -> Iterator[OnEvent]:
             if isinstance(event, Note):
                 bars.console.print(printable(event.message))
                 return
+            if event.repeated and event.done < event.total:
+                return  # it took no time, which says nothing of the time left
             if event.stage not in stages or bars.tasks[stages[event.stage]].finished:
                 stages[event.stage] = bars.add_task(event.stage, total=event.total, detail="")
             bars.update(stages[event.stage], completed=event.done, total=event.total, detail=printable(event.detail))

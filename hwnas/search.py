@@ -118,7 +118,8 @@ def search(
         best = best[[problem.best(best)]]
         figures = _figures(problem, searcher, best, share_feasible)
         stage = f"search {attempt + 1}" if attempt else "search"
-        on_event(Progress(stage, done, evaluations, _described(accuracy, best, share_feasible), figures))
+        said = _described(accuracy, best, share_feasible)
+        on_event(Progress(stage, done, evaluations, said, figures, repeated=unit is not None))
     found = Candidates.joined(told)
     return Result(found, problem.best(found))
 

@@ -50,7 +50,9 @@ def test_the_same_call_again_changes_nothing(small_run: Path, small_config: Path
     events: list[Progress | Note] = []
     result = run(load(small_config), small_run, on_event=events.append)
     assert {p: p.read_bytes() for p in before} == before
-    assert {e.stage.split()[0] for e in events if isinstance(e, Progress)} <= {"compile", "search"}
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert {event.stage.split()[0] for event in progress} <= {"compile", "search"}
+    assert all(event.repeated for event in progress if event.stage != "compile")
     assert result.certificate == certificate.read(small_run / "bundle")
 
 
