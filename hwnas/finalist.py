@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from hwnas.space import Genotypes, SearchSpace
     from hwnas.targets import Target
 
-MEASURED = 4
+MEASURED = 8
 """How many candidates a run measures at most."""
-_LATER = 8  # after each measurement, this part of the evaluations is for what comes within reach
+_LATER = 16  # after each measurement, this part of the evaluations is for what comes within reach
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,14 @@ MAY_BE_SKIPPED_IN_CI = ("needs CUDA", "without an NVIDIA GPU", "needs HWNAS_TABL
 _skipped: list[str] = []
 
 
+def pytest_configure() -> None:
+    """Tests that run side by side have a core each, and what they time is not disturbed by the others."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
 def _note_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     if not report.skipped or hasattr(report, "wasxfail"):
         return

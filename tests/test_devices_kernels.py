@@ -323,11 +323,13 @@ def test_memory_of_a_matrix_product_leaves_packed_weights_out(device: WorkerDevi
 
 def test_what_the_profiler_adds_is_taken_out(device: WorkerDevice) -> None:
     """It more than doubles the time of a network of many short kernels."""
-    with device.load(convolutions(40, 8, 6)) as session:
-        added = sum(k.seconds or 0 for k in session.kernels())
-        session.run(20)
-        whole = float(np.quantile(session.run(200), 0.25))
-    assert 0.6 < added / whole < 1.5
+    ratios = []
+    for _ in range(5):
+        with device.load(convolutions(40, 8, 6)) as session:
+            added = sum(k.seconds or 0 for k in session.kernels())
+            session.run(20)
+            ratios.append(added / float(np.quantile(session.run(200), 0.25)))
+    assert 0.6 < np.median(ratios) < 1.5
 
 
 def test_times_without_the_profiler_add_up_to_the_run() -> None:
