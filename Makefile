@@ -39,7 +39,7 @@ layers: .venv/installed-dev
 	$(BIN)/lint-imports
 
 pytest: .venv/installed-dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 wheel: .venv/installed-dev
 	rm -rf dist

@@ -13,7 +13,7 @@ import profilers
 from devices.events import Note, OnEvent, ignore
 from hwnas.candidates import Candidates
 from hwnas.costs import CostModel, Costs
-from hwnas.errors import InfeasibleBudget
+from hwnas.errors import InfeasibleBudget, JournalMismatch
 from hwnas.problem import Problem
 from hwnas.search import AccuracyModel, search
 from hwnas.worst_case import worst
@@ -199,9 +199,18 @@ def _measured(
     journal: Journal,
     attempt: int,
 ) -> Finalist:
-    """One candidate on all targets; from the journal where it has it."""
+    """One candidate on all targets; from the journal where it has it.
+
+    Raises:
+        JournalMismatch: it has another one.
+    """
     for unit in journal.units:
         if unit["unit"] == "measured" and unit["attempt"] == attempt:
+            if unit["genotype"] != genotype.tolist():
+                raise JournalMismatch(
+                    f"The search chose {genotype.tolist()}; its journal has {unit['genotype']} measured at this place.",
+                    hint="The journal was written by another version or with another profile: use a new output folder.",
+                )
             return from_json(unit)
     costs = [measure(target.device, problem.space, genotype, target.profile) for target in targets]
     measured = worst([(each, target.budget) for each, target in zip(costs, targets, strict=True)])

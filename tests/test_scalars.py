@@ -162,7 +162,10 @@ def test_a_run_writes_them_if_asked(small_run: Path, small_config: Path, tmp_pat
     command = [sys.executable, "-m", "hwnas.cli", "search", str(small_config), "--out", str(folder)]
     done = subprocess.run([*command, "--tensorboard", "--json"], capture_output=True, check=True)
     value = json.loads(done.stdout)
-    points = curves(folder / "tensorboard" / "search")["best_fitness"]
     _, units = journal.read(folder / "journal.jsonl")
-    assert len(points) == len([unit for unit in units if unit["unit"] == "generation"])
-    assert points[-1][1] == pytest.approx(value["accuracy"])
+    generations = [unit for unit in units if unit["unit"] == "generation"]
+    points = [curves(stage)["best_fitness"] for stage in sorted((folder / "tensorboard").glob("search*"))]
+    assert [len(found) for found in points] == [
+        len([unit for unit in generations if unit["attempt"] == attempt]) for attempt in range(len(points))
+    ]
+    assert value["accuracy"] in [pytest.approx(found[-1][1]) for found in points]
