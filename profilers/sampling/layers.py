@@ -14,7 +14,6 @@ from profilers.sampling.builder import Builder
 LAYERS = 20
 MACS = 2e4, 1e8
 _LEAST = 1e6
-_DEPTHWISE = 8  # times as long as others' a depthwise convolution's multiplications take
 _SIDE, _LENGTH, _FEWEST = 256, 16_000, 3
 _RATIOS = (1.0, 2.0, 4.0, 6.0, 0.5, 0.25, 0.17)
 _USUAL_RATIOS = (4, 2, 1, 0.5, 1.5, 1, 0.5)
@@ -50,7 +49,7 @@ def _convolution(b: Builder, batch: int, macs: float, activation: str) -> None:
     if sort == "grouped":
         group = b.pick([2, 3, 4, 8, 16, 32], [3, 1, 2, 1, 1, 1])
     channels = b.width(8, 768)
-    per_position = channels * _DEPTHWISE if sort == "depthwise" else channels**2 * ratio / group
+    per_position = channels / 8 if sort == "depthwise" else channels**2 * ratio / group
     positions = macs / batch / (per_position * k**axes)
     if positions < _FEWEST**axes:  # fewer channels instead
         wanted = b.integer(_FEWEST, 3 * _FEWEST) ** axes
