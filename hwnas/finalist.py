@@ -130,9 +130,9 @@ def find(
     """Search, measure the best, correct all costs by the measurement and search on: within the budget after all if the network
     breaks it, closer to the limit if it leaves room.
 
-    Most of the evaluations go to the first search. At most :data:`MEASURED` candidates are measured, on every target; the
-    fittest that keeps the budget is returned, or if none does the one that breaks it least. Each measurement is a unit of the
-    journal.
+    Most of the evaluations go to the first search; beyond their number it goes only as long as no network keeps the budget. At
+    most :data:`MEASURED` candidates are measured, on every target; the fittest that keeps the budget is returned, or if none does
+    the one that breaks it least. Each measurement is a unit of the journal.
 
     Raises:
         InfeasibleBudget: the predictor knows no network within the budget, before any measurement.
@@ -141,15 +141,20 @@ def find(
 
     measured: list[Finalist] = []
     corrected = problem
-    later = max(1, settings.evaluations // _LATER)
+    left, later = settings.evaluations, max(1, settings.evaluations // _LATER)
     for attempt in range(MEASURED):
+        if not left and any(finalist.excess == 0 for finalist in measured):
+            break
+        share = later if attempt else max(left // 2, left - (MEASURED - 1) * later)
+        evaluations = max(1, min(share, left))
+        left = max(0, left - evaluations)
         searcher = searchers.open(settings.searcher, corrected, **settings.settings)
         try:
             result = search(
                 corrected,
                 searcher,
                 accuracy,
-                evaluations=later if attempt else max(1, settings.evaluations - (MEASURED - 1) * later),
+                evaluations=evaluations,
                 generation=settings.generation,
                 journal=journal,
                 attempt=attempt,
@@ -165,6 +170,9 @@ def find(
         finalist = _measured(problem, chosen, float(result.candidates.accuracy[result.best]), targets, journal, attempt)
         measured.append(finalist)
         corrected = replace(problem, costs=CorrectedCosts(problem.costs, tuple(measured)))
+        near = problem.neighbours(result.candidates.genotypes).reshape(-1, len(chosen))
+        if finalist.excess == 0 and not (corrected.feasible(near) & ~problem.feasible(near)).any():
+            later = left  # nothing comes within reach: no reason to measure every better network
         said = f"is {finalist.excess:.1%} over" if finalist.excess else "keeps"
         on_event(Note(f"Measured, the candidate {said} the budget; what others cost is corrected by it."))
     keeping = [finalist for finalist in measured if finalist.excess == 0]
