@@ -8,7 +8,8 @@ and under each budget, at even quantiles of the predicted medians, ``guided`` ma
 training. What it chooses is measured, costs are corrected by that and the search goes on, as in any run. Regret is in the
 mean of the other two trainings; beside it that of the network which the first training says is best, had all its
 accuracies been looked up and all latencies been known. The best within a budget is found by measuring: in falling
-accuracy the networks that are predicted below 1.1 times the budget, until one fits.
+accuracy the networks that are predicted below 1.1 times the budget, until one fits. As two measurements of one network
+differ, what was chosen can be just within a budget that it was just over then: such a regret is below zero.
 """
 
 from __future__ import annotations

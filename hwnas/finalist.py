@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MEASURED = 8
 """How many candidates a run measures at most."""
 _LATER = 16  # after each measurement, this part of the evaluations is for what comes within reach
+_NEAR = 256  # networks whose neighbours are looked at for that
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,15 @@ class Correction:
 def correction(measured: Sequence[Finalist]) -> Correction:
     """What measured networks say of all others: latency's upper bound is off as theirs was (geometric mean), memory and file are
     larger where one of theirs was."""
+    if not measured:
+        return Correction(1.0, 1.0, 1.0)
 
-    def factors(name: str) -> NDArray[np.float64]:
-        return np.array([1.0, *(f.measured[name] / f.predicted[name] for f in measured)])
+    def ratios(name: str) -> NDArray[np.float64]:
+        return np.array([finalist.measured[name] / finalist.predicted[name] for finalist in measured])
 
-    latency = np.exp(np.log(factors("upper_ms")[1:]).mean()) if measured else 1.0
-    return Correction(float(latency), *(float(np.nanmax(factors(name))) for name in ("memory_bytes", "model_bytes")))
+    latency = np.exp(np.log(ratios("upper_ms")).mean())
+    memory, model = (np.fmax.reduce(ratios(name), initial=1.0) for name in ("memory_bytes", "model_bytes"))
+    return Correction(float(latency), float(memory), float(model))
 
 
 def known(costs: Costs, genotypes: Genotypes, measured: Sequence[Finalist]) -> Costs:
@@ -103,6 +107,12 @@ def known(costs: Costs, genotypes: Genotypes, measured: Sequence[Finalist]) -> C
         rows = (genotypes == finalist.genotype).all(axis=1)
         columns = {name: np.where(rows, finalist.measured[name], values) for name, values in columns.items()}
     return Costs(**columns)
+
+
+def recorrected(costs: Costs, genotypes: Genotypes, then: Sequence[Finalist], now: Sequence[Finalist]) -> Costs:
+    """Costs ``(n,)`` of ``(n, G)`` genotypes written down when ``then`` was measured, as they are with ``now`` measured."""
+    predicted = correction(then).undone().applied(costs)
+    return known(correction(now).applied(predicted), genotypes, now)
 
 
 @final
@@ -170,21 +180,27 @@ def find(
         finalist = _measured(problem, chosen, float(result.candidates.accuracy[result.best]), targets, journal, attempt)
         measured.append(finalist)
         corrected = replace(problem, costs=CorrectedCosts(problem.costs, tuple(measured)))
-        near = problem.neighbours(result.candidates.genotypes).reshape(-1, len(chosen))
-        if finalist.excess == 0 and not (corrected.feasible(near) & ~problem.feasible(near)).any():
-            later = left  # nothing comes within reach: no reason to measure every better network
+        if finalist.excess == 0 and not _reaches_further(corrected, problem, result.candidates):
+            later = left  # no reason to measure every better network
         said = f"is {finalist.excess:.1%} over" if finalist.excess else "keeps"
         on_event(Note(f"Measured, the candidate {said} the budget; what others cost is corrected by it."))
     keeping = [finalist for finalist in measured if finalist.excess == 0]
     if not keeping:
         return min(measured, key=lambda finalist: finalist.excess)
-    rows = [
+    kept = [
         Candidates.of(
             f.genotype[None], np.array([f.accuracy]), _costs(f.measured), accuracy.source, CorrectedCosts.source
         )
         for f in keeping
     ]
-    return keeping[problem.best(Candidates.joined(rows))]
+    return keeping[problem.best(Candidates.joined(kept))]
+
+
+def _reaches_further(corrected: Problem, problem: Problem, looked_at: Candidates) -> bool:
+    """Whether a neighbour of the most accurate networks is within the corrected problem's budget and not within the other's."""
+    best = np.argsort(-looked_at.accuracy, kind="stable")[:_NEAR]
+    near = problem.neighbours(looked_at.genotypes[best]).reshape(-1, looked_at.genotypes.shape[1])
+    return bool((corrected.feasible(near) & ~problem.feasible(near)).any())
 
 
 def measure(device: Device, space: SearchSpace, genotype: NDArray[np.int64], profile: Profile) -> Costs:

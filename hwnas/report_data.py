@@ -199,14 +199,13 @@ def evaluated(units: Sequence[Unit], folder: Path) -> Candidates:
     if not generations:
         _required(units, "generation", folder)
     measured = [(unit["attempt"], finalist.from_json(unit)) for unit in units if unit["unit"] == "measured"]
-    last = finalist.correction([found for _, found in measured])
+    every = [found for _, found in measured]
     parts = []
     for unit in generations:
         costs = Costs(**{name: np.array(values, np.float64) for name, values in unit["costs"].items()})
         genotypes = np.array(unit["genotypes"], np.int64)
-        then = finalist.correction([found for attempt, found in measured if attempt < unit["attempt"]])
-        costs = last.applied(then.undone().applied(costs))
-        costs = finalist.known(costs, genotypes, [found for _, found in measured])
+        then = [found for attempt, found in measured if attempt < unit["attempt"]]
+        costs = finalist.recorrected(costs, genotypes, then, every)
         accuracy = np.array(unit["accuracy"])
         parts.append(Candidates.of(genotypes, accuracy, costs, unit["accuracy_source"], "predicted"))
     return Candidates.joined(parts)
