@@ -49,7 +49,7 @@ def _convolution(b: Builder, batch: int, macs: float, activation: str) -> None:
     if sort == "grouped":
         group = b.pick([2, 3, 4, 8, 16, 32], [3, 1, 2, 1, 1, 1])
     channels = b.width(8, 768)
-    per_position = channels / 8 if sort == "depthwise" else channels**2 * ratio / group
+    per_position = channels * 8 if sort == "depthwise" else channels**2 * ratio / group
     positions = macs / batch / (per_position * k**axes)
     if positions < _FEWEST**axes:  # fewer channels instead
         wanted = b.integer(_FEWEST, 3 * _FEWEST) ** axes
