@@ -5,30 +5,20 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from devices.plugins import did_you_mean
 from hwnas.errors import InvalidConfig
-from hwnas.settings import Settings
+from hwnas.settings import PluginSection, Settings
 from hwnas.train_settings import TrainSettings
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-
-class _PluginSection(BaseModel):
-    """A section whose further keys are the settings of the plug-in that it names."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The keys that are the plug-in's."""
-        return dict(self.model_extra or {})
 
 
 class DeviceSection(Settings):
@@ -39,7 +29,7 @@ class DeviceSection(Settings):
     profile_time_limit_s: PositiveFloat = 60.0
 
 
-class TaskSection(_PluginSection):
+class TaskSection(PluginSection):
     """The data set; ``path`` is for tasks that read a file or folder, ``flip`` says whether a mirrored image keeps its class.
     Further keys are the task's own."""
 
@@ -48,7 +38,7 @@ class TaskSection(_PluginSection):
     flip: bool | None = None
 
 
-class SpaceSection(_PluginSection):
+class SpaceSection(PluginSection):
     """The search space and its options."""
 
     name: str = "mobile"
@@ -95,13 +85,13 @@ class AlsoSection(DeviceSection, _Limits):
         return BudgetSection.model_validate(theirs | self.limits)
 
 
-class ObjectiveSection(_PluginSection):
+class ObjectiveSection(PluginSection):
     """What the search is for, with the objective's settings; as it stands, the most accurate network within the budget."""
 
     name: str = "weighted"
 
 
-class SearchSection(_PluginSection):
+class SearchSection(PluginSection):
     """The searcher with its settings, how many networks it may evaluate, and how many at a time. With ``precision`` ``"int8"``
     the budget is on INT8 files, networks are compared after quantisation, and the profile has to be one made for that.
     ``guarantee`` is the probability with which a network that is taken for within the latency budget is."""
@@ -113,7 +103,7 @@ class SearchSection(_PluginSection):
     guarantee: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
 
 
-class AccuracySection(_PluginSection):
+class AccuracySection(PluginSection):
     """The accuracy model with its settings."""
 
     model: str = "supernet"
@@ -183,7 +173,14 @@ class Config(Settings):
         return "".join(scalars + sections)
 
 
-_PATHS = (("device", "profile"), ("task", "path"), ("search", "distribution"), ("accuracy", "table"))
+_PATHS = (
+    ("device", "profile"),
+    ("also", "profile"),
+    ("task", "path"),
+    ("search", "distribution"),
+    ("accuracy", "table"),
+    ("accuracy", "members", "table"),
+)
 
 
 def load(path: str | Path) -> Config:
@@ -202,11 +199,10 @@ def load(path: str | Path) -> Config:
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidConfig(f"{file} cannot be read as TOML: {error}.", hint="See examples/digits.toml.") from error
-    paths = [(values.get(name), key) for name, key in _PATHS]
-    also = values.get("also")
-    for table, key in (*paths, *((table, "profile") for table in (also if isinstance(also, list) else ()))):
-        if isinstance(table, dict) and isinstance(table.get(key), str):
-            table[key] = str((file.parent / table[key]).resolve())
+    for *sections, key in _PATHS:
+        for table in _tables(values, sections):
+            if isinstance(table.get(key), str):
+                table[key] = str((file.parent / table[key]).resolve())
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -260,6 +256,19 @@ def _kind(limit: str) -> str:
     return limit.partition("_")[0]
 
 
+def _tables(value: Any, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The tables of that name within ``value``, of which each may be an array of tables."""
+    for table in value if isinstance(value, list) else [value]:
+        if isinstance(table, dict) and not names:
+            yield table
+        elif isinstance(table, dict):
+            yield from _tables(table.get(names[0]), names[1:])
+
+
 def _toml(value: Any) -> str:
-    """JSON's spelling of strings, numbers, booleans and lists is TOML's too."""
+    """JSON's spelling of strings, numbers and booleans is TOML's too."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False, allow_nan=False)

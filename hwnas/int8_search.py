@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 import devices
 from hwnas.accuracy import SharedWeights
-from hwnas.accuracy._ranking import calibration_images, ranking_split, remembered
+from hwnas.accuracy._one_by_one import OneByOne
+from hwnas.accuracy._ranking import calibration_images, ranking_split
 from hwnas.int8_flavours import CPU, Flavour
 from hwnas.onnx_inference import logits
 from hwnas.quantize import Quantizer, like_int8
@@ -93,7 +94,7 @@ class Int8Space(SearchSpace):
 
 
 @final
-class Int8Accuracy:
+class Int8Accuracy(OneByOne):
     """Accuracy after quantisation: each network inherits its weights, is quantised as simply as can be, and evaluated.
 
     Args:
@@ -121,19 +122,15 @@ class Int8Accuracy:
         self._model, self._space, self._task = model, space, task
         self._calibration = calibration_images(task, CALIBRATION_IMAGES, seed)
         self._validation = ranking_split(task, validation_images, seed)
-        self._memory: dict[bytes, float] = {}
 
     def prepare(self) -> Sequence[Path]:
         """What the weights need."""
         return self._model.prepare()
 
-    def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
-        """``(n,)`` fractions of the validation images classified correctly."""
-        return remembered(self._memory, genotypes, self._evaluate)
-
-    def _evaluate(self, genotype: NDArray[np.int64]) -> float:
-        size = self._space.image_size(genotype)
-        model = self._space.graph(genotype).to_onnx(self._space.weights(self._model.inherit(genotype)))
+    def evaluate(self, asked: NDArray[np.int64]) -> float:
+        """Fraction of the validation images that network ``(G,)`` classifies correctly."""
+        size = self._space.image_size(asked)
+        model = self._space.graph(asked).to_onnx(self._space.weights(self._model.inherit(asked)))
         with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
             path = Path(folder, "model.onnx")
             path.write_bytes(model.SerializeToString())

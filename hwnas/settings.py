@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,3 +11,14 @@ class Settings(BaseModel):
     """Frozen; unknown keys, and values of another type, are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class PluginSection(BaseModel):
+    """A section whose further keys are the settings of the plug-in that it names."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The keys that are the plug-in's."""
+        return dict(self.model_extra or {})

@@ -131,13 +131,24 @@ class SupernetSettings(RankingSettings):
     calibration_images: _Count = 512
 
 
-class ShortTrainingSettings(NetworkSettings, RankingSettings):
+class AloneSettings(NetworkSettings, RankingSettings):
     """How each network is trained that is to be ranked."""
 
     epochs: _Count = 2
 
 
-class HalvingSettings(ShortTrainingSettings):
+class ShortTrainingSettings(AloneSettings):
+    """How, and how often.
+
+    Attributes:
+        folds: 1 judges by the validation images. More puts them together with the training images and deals all into so many
+            parts; each network is trained so often, judged by each part in turn, and its number is the mean.
+    """
+
+    folds: _Count = 1
+
+
+class HalvingSettings(AloneSettings):
     """How networks that are to be ranked are trained in rounds, of which each goes on with the best only.
 
     Attributes:

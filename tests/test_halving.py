@@ -15,7 +15,7 @@ from devices.errors import ProvenanceMismatch
 from devices.events import Note, Progress
 from devices.journal import Journal
 from hwnas import searchers, spaces, tasks
-from hwnas.accuracy.halving import Halving, lags
+from hwnas.accuracy.halving import Halving, Training, lags, medians
 from hwnas.budget import Budget
 from hwnas.costs import Costs
 from hwnas.problem import Problem
@@ -89,12 +89,31 @@ def test_rounds_grow_by_the_reduction_up_to_the_epochs() -> None:
 
 
 def test_a_curve_lags_below_the_median_of_at_least_five_others() -> None:
-    others = [[0.1, 0.5], [0.2, 0.6], [0.3, 0.2], [0.4, 0.8], [0.5, 0.9]]
-    assert lags([0.2, 0.59], others)
-    assert not lags([0.6, 0.1], others), "its best counts"
-    assert not lags([0.2, 0.59], others[:4])
-    assert not lags([0.0, 0.0, 0.0], others), "none of the others got so far"
-    assert not lags([], others)
+    others = [[0.1, 0.5], [0.2, 0.6], [0.3, 0.2], [0.4, 0.8], [0.5, 0.9, 0.9]]
+    assert medians(others) == [0.3, 0.6]
+    assert medians(others[:4]) == medians([]) == []
+    assert lags([0.2, 0.59], [0.3, 0.6])
+    assert not lags([0.6, 0.1], [0.3, 0.6]), "its best counts"
+    assert not lags([0.0, 0.0, 0.0], [0.3, 0.6]), "too few of the others got so far"
+    assert not lags([], [0.3, 0.6])
+
+
+def test_a_training_stops_where_it_lags_and_comes_to_the_same_without_its_checkpoint(
+    space: SearchSpace, task: Task, genotypes: Genotypes, tmp_path: Path
+) -> None:
+    """As on another machine, to which no checkpoint travels."""
+    genotype = tuple(genotypes[0].tolist())
+    here = opened(space, task, tmp_path / "here")
+    begun = here.evaluate(Training(genotype, 2, trained=0, medians=[]))
+    assert len(begun.curve) == 2
+    never, always = [0.0] * 4, [1.1] * 4
+    for bounds, epochs in ((never, 4), (always, 2), ([1.1, 0.0, 1.1, 1.1], 3)):
+        asked = Training(genotype, 4, trained=2, medians=bounds)
+        elsewhere = opened(space, task, tmp_path / str(epochs)).evaluate(asked)
+        assert len(elsewhere.curve) == epochs
+        assert elsewhere.curve[:2] == begun.curve
+    asked = Training(genotype, 4, trained=2, medians=never)
+    assert here.evaluate(asked) == opened(space, task, tmp_path / "from scratch").evaluate(asked)
 
 
 def test_the_best_of_each_round_go_on_to_what_training_alone_gives(
@@ -105,11 +124,11 @@ def test_the_best_of_each_round_go_on_to_what_training_alone_gives(
     went = [int(source.split()[1]) for source in model.sources(genotypes)]
     assert sorted(went) == [1, 1, 2, 4], "of four networks two go on, then one"
     assert {source.partition(" of ")[2] for source in model.sources(genotypes)} == {"4 epochs"}
-    trained = [unit for unit in units(tmp_path / "a") if unit["unit"] == "trained"]
+    rounds = {unit["epochs"]: unit for unit in units(tmp_path / "a") if unit["unit"] == "round"}
     for epochs, kept in ((1, 2), (2, 4)):
-        by_accuracy = sorted((u for u in trained if u["round"] == epochs), key=lambda u: -u["accuracy"])
-        best = [u["genotype"] for u in by_accuracy[: len(by_accuracy) // 2]]
-        assert best == [u["genotype"] for u in trained if u["round"] == kept]
+        order = np.argsort(-np.array(rounds[epochs]["accuracy"]), kind="stable")
+        best = [rounds[epochs]["genotypes"][i] for i in order[: len(order) // 2]]
+        assert best == rounds[kept]["genotypes"]
     (whole,) = np.flatnonzero(np.array(went) == 4)
     alone = hwnas.accuracy.open(
         "short_training",

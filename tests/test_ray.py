@@ -27,8 +27,26 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-with socket.create_server(("127.0.0.1", 0)) as _free:
-    CLIENT_PORT: int = _free.getsockname()[1]
+
+def free_port() -> int:
+    """One that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+def wait_for(port: int) -> None:
+    """Until somebody listens there."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+CLIENT_PORT = free_port()
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +89,39 @@ def test_a_node_killed_midway_changes_nothing(
     two_nodes.add_node(num_cpus=1)
 
 
+def test_a_cluster_that_is_lost_is_said_and_the_search_goes_on_without_it(
+    recorded: Callable[..., bytes], quick_config: Config, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray.shutdown()  # whatever another test is connected to
+    alone = recorded(None, quick_config, folder)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "1")
+    port = free_port()
+    lost = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "include_dashboard": False, "ray_client_server_port": port},
+    )
+    wait_for(port)
+    head, journal = lost.head_node, folder / "journal"
+    assert head is not None
+
+    def kill() -> None:
+        while b'"generation"' not in journal.read_bytes():
+            time.sleep(0.01)
+        lost.remove_node(head, allow_graceful=False)
+
+    journal.write_bytes(b"")
+    threading.Thread(target=kill, daemon=True).start()
+    with pytest.raises(SearchError, match="connection to the Ray cluster broke") as caught:
+        recorded(f"ray://127.0.0.1:{port}", quick_config, folder)
+    lost.shutdown()
+    assert "same command goes on" in caught.value.hint
+    begun = journal.read_bytes()
+    assert alone.startswith(begun)
+    assert begun.count(b'"generation"') in (1, 2)
+    assert recorded(None, quick_config, folder, begun=begun) == alone
+
+
 @pytest.mark.parametrize("name", searchers.names())
 def test_every_strategy_resumes_exactly(
     two_nodes: Cluster, recorded: Callable[..., bytes], quick_config: Config, folder: Path, name: str
@@ -85,7 +136,7 @@ def test_every_strategy_resumes_exactly(
 def test_what_a_worker_raises_is_raised_here(two_nodes: Cluster, quick_config: Config, tmp_path: Path) -> None:
     copy = replace(Copy.of(quick_config, tasks.open("digits", seed=0), tmp_path, threads=1), versions={"torch": "0.1"})
     with ray_workers.cluster(None, copy, ignore) as crew, pytest.raises(ProvenanceMismatch, match="torch: found"):
-        crew.evaluate(np.zeros((2, 5), np.int64))
+        crew.evaluate([np.zeros(5, np.int64)] * 2)
 
 
 def test_a_cluster_that_is_too_small_is_named(
@@ -94,7 +145,7 @@ def test_a_cluster_that_is_too_small_is_named(
     monkeypatch.setattr(ray_workers, "_NODE_WITHIN_S", 0.1)
     copy = Copy.of(quick_config, tasks.open("digits", seed=0), tmp_path, threads=3)
     with ray_workers.cluster(None, copy, ignore) as crew, pytest.raises(SearchError, match=r"No node .* has the 3 CPU"):
-        crew.evaluate(np.zeros((1, 5), np.int64))
+        crew.evaluate([np.zeros(5, np.int64)])
 
 
 @pytest.mark.parametrize(

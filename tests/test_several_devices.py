@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.loopback import Loopback
 from devices import journal
+from devices.ssh import target
+from devices.ssh.address import split
 from hwnas import certificate, tasks
 from hwnas.budget import Budget
 from hwnas.certificate import Limits
@@ -115,6 +120,28 @@ def test_a_budget_that_one_device_breaks_is_not_kept(finished: Path, tmp_path: P
     assert not issued.within_budget
     assert "the budget is NOT kept" in issued.also[0].in_words()
     assert f"The budget is kept on {FIRST}" in (bundle / "README.md").read_text()
+
+
+def test_a_further_device_may_be_elsewhere(
+    config: Config, small_config: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished / "work", tmp_path / "work")
+    with Loopback(tmp_path / "machine") as machine:
+        monkeypatch.setenv("PATH", str(machine.bin), prepend=os.pathsep)
+        address, runtime = split(f"{machine.address}/onnxruntime")
+        assert address is not None
+        assert target.setup(address, runtime, python=sys.executable).unavailable == ""
+        there = f"{machine.address}/onnxruntime:threads=2"
+        found = run(configured(small_config, {"spec": there}), tmp_path, until="search")
+        bundle = Path(shutil.copytree(finished / "bundle", tmp_path / "another"))
+        terms = DeviceTerms(there, Limits(latency_ms=1000))
+        issued = certify(bundle, Budget(latency_ms=1000), FIRST, task=tasks.open("digits"), also=[terms])
+    chosen = unit(tmp_path, "chosen")
+    assert [on["device"] for on in chosen["on"]] == [FIRST, "onnxruntime:threads=2"]
+    assert chosen["genotype"] == list(found.genotype)
+    (second,) = issued.also
+    assert second.device_info.spec == "onnxruntime:threads=2"
+    assert second.files[second.deploy].within_budget
 
 
 def test_the_report_is_of_all_devices(finished: Path) -> None:

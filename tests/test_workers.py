@@ -8,14 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from devices import journal
 from devices.events import Note, Progress, ignore
@@ -23,7 +22,6 @@ from hwnas import tasks
 from hwnas.config import Config, load
 from hwnas.errors import HwnasError, InfeasibleBudget, InvalidData, ProvenanceMismatch, SearchError
 from hwnas.run import run
-from hwnas.space import Genotypes
 from hwnas.threads import thread_count
 from hwnas.workers import check_workers
 from hwnas.workers._copy import Copy
@@ -43,11 +41,11 @@ def test_processes_record_the_same_though_one_is_killed(
     crews: list[Processes] = []
     evaluate = Processes.evaluate
 
-    def watched(crew: Processes, genotypes: Genotypes) -> NDArray[np.float64]:
+    def watched(crew: Processes, asked: Sequence[Any]) -> list[Any]:
         crews.append(crew)
         if len(crews) == 2:
             os.kill(crew._workers[0].process.pid or 0, signal.SIGKILL)
-        return evaluate(crew, genotypes)
+        return evaluate(crew, asked)
 
     alone = recorded(None, quick_config, tmp_path)
     monkeypatch.setattr(Processes, "evaluate", watched)
@@ -56,17 +54,29 @@ def test_processes_record_the_same_though_one_is_killed(
     assert not any(worker.process.is_alive() for worker in crews[0]._workers)
 
 
-def test_short_trainings_are_the_same_anywhere(
-    recorded: Callable[..., bytes], quick_config: Config, tmp_path: Path
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": "short_training", "epochs": 1, "folds": 2, "batch_size": 512},
+        {"model": "halving", "epochs": 2, "reduction": 2, "batch_size": 512},
+        {
+            "model": "ensemble",
+            "members": [{"model": "supernet", "epochs": 1, "batch_size": 512}, {"model": "zero_cost"}],
+        },
+    ],
+    ids=lambda settings: str(settings["model"]),
+)
+def test_other_models_say_the_same_anywhere(
+    recorded: Callable[..., bytes], quick_config: Config, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    settings = {"model": "short_training", "epochs": 1, "validation_images": 100}
     config = Config.model_validate(quick_config.model_dump(exclude_none=True) | {"accuracy": settings})
     found = []
     for workers in (None, 2):
         folder = tmp_path / str(workers)
         folder.mkdir()
-        found.append(recorded(workers, config, folder, evaluations=2, threads=2))
+        found.append(recorded(workers, config, folder, evaluations=2))
     assert found[0] == found[1]
+    assert (b'"trained 2 of 2 epochs"' in found[0]) == (settings["model"] == "halving")
 
 
 def start(config: Path, out: Path, workers: str) -> subprocess.Popen[bytes]:
@@ -135,9 +145,9 @@ class FakeCopyThatDies:
 def test_a_network_that_no_worker_survives_is_named() -> None:
     with (
         processes(1, cast("Copy", FakeCopyThatDies()), ignore) as crew,
-        pytest.raises(SearchError, match=r"3 worker processes died one after the other over network \[3, 1\]"),
+        pytest.raises(SearchError, match=r"3 worker processes died one after the other over network \[3 1\]"),
     ):
-        crew.evaluate(np.array([[3, 1]]))
+        crew.evaluate([np.array([3, 1])])
 
 
 def test_what_a_worker_raises_is_raised_here(copy: Copy) -> None:
@@ -145,7 +155,7 @@ def test_what_a_worker_raises_is_raised_here(copy: Copy) -> None:
         processes(1, replace(copy, versions={"torch": "0.1"}), ignore) as crew,
         pytest.raises(ProvenanceMismatch, match="torch: found") as caught,
     ):
-        crew.evaluate(np.zeros((1, 5), np.int64))
+        crew.evaluate([np.zeros(5, np.int64)])
     assert "same versions" in caught.value.hint
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -23,19 +23,36 @@ if TYPE_CHECKING:
 _HERE = sys.modules[__name__]
 
 
+EvaluateAll = Callable[[Sequence[Any]], Iterable[Any]]
+"""Has a :class:`Copyable` model, or copies of it, ``evaluate`` each; the answers in the order asked."""
+
+
 @runtime_checkable
 class Copyable(Protocol):
     """An accuracy model of which several processes can have copies: its evaluations are dear, each stands alone, and what they
     share lies in files."""
 
+    @property
+    def source(self) -> str:
+        """See :class:`hwnas.search.AccuracyModel`."""
+
     def prepare(self) -> Sequence[Path]:
         """Make what the evaluations share, if it is not there; the files in the model's folder with which a copy of the model
         finds it there."""
 
+    def evaluate(self, asked: Any) -> Any:
+        """One evaluation, such as a copy of the model can do; both can be pickled."""
+
+    def accuracy(self, genotypes: Genotypes, evaluate_all: EvaluateAll | None = None) -> NDArray[np.float64]:
+        """``(n,)`` as of every accuracy model, its evaluations done by ``evaluate_all``; one after the other, here, if None."""
+
 
 @runtime_checkable
-class SharedWeights(Copyable, Protocol):
+class SharedWeights(Protocol):
     """An accuracy model that has trained weights for every network."""
+
+    def prepare(self) -> Sequence[Path]:
+        """See :class:`Copyable`."""
 
     def inherit(self, genotype: NDArray[np.int64]) -> nn.Module:
         """The network with its weights, in evaluation mode."""

@@ -14,7 +14,7 @@ from devices.events import Note, OnEvent, Progress
 from hwnas.accuracy._ranking import ranking_split
 from hwnas.space import SearchSpace
 from hwnas.task import Task
-from hwnas.train_settings import ShortTrainingSettings
+from hwnas.train_settings import AloneSettings
 
 if TYPE_CHECKING:
     from hwnas.fitting import Enough
@@ -28,7 +28,7 @@ class Alone:
         space: SearchSpace,
         task: Task,
         *,
-        settings: ShortTrainingSettings,
+        settings: AloneSettings,
         seed: int,
         folder: Path,
         on_event: OnEvent,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +28,14 @@ def calibration_images(task: Task, images: int, seed: int) -> NDArray[np.uint8]:
 
 
 def remembered(
-    memory: dict[bytes, float], genotypes: Genotypes, evaluate: Callable[[NDArray[np.int64]], float]
+    memory: dict[bytes, float],
+    genotypes: Genotypes,
+    evaluate_all: Callable[[Sequence[NDArray[np.int64]]], Iterable[float]],
 ) -> NDArray[np.float64]:
-    """``(n,)`` results of ``evaluate``, which is called once per network, ever."""
-    rows = np.ascontiguousarray(genotypes, np.int64)
-    for row in rows:
-        if row.tobytes() not in memory:
-            memory[row.tobytes()] = evaluate(row)
-    return np.array([memory[row.tobytes()] for row in rows])
+    """``(n,)`` results of ``evaluate_all``, which is asked for every network once, ever."""
+    keys = [row.tobytes() for row in np.ascontiguousarray(genotypes, np.int64)]
+    new = {key: row for key, row in zip(keys, genotypes, strict=True) if key not in memory}
+    if new:
+        for key, result in zip(new, evaluate_all(list(new.values())), strict=True):
+            memory[key] = result
+    return np.array([memory[key] for key in keys], np.float64)

@@ -2,36 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.events import OnEvent
 from hwnas.accuracy._alone import Alone
-from hwnas.accuracy._ranking import remembered
-from hwnas.space import Genotypes
+from hwnas.accuracy._one_by_one import OneByOne
+from hwnas.errors import InvalidData
+from hwnas.space import SearchSpace
+from hwnas.task import Split, Task
 from hwnas.train_settings import ShortTrainingSettings
 
 
-class ShortTraining(Alone):
+class ShortTraining(OneByOne):
     """Trains every network that it is asked for. Dear, and free of what shared weights do to a ranking."""
 
     Settings = ShortTrainingSettings
     source = "short_training"
 
-    @cached_property
-    def _memory(self) -> dict[bytes, float]:
-        return {}
+    def __init__(
+        self,
+        space: SearchSpace,
+        task: Task,
+        *,
+        settings: ShortTrainingSettings,
+        seed: int,
+        folder: Path,
+        on_event: OnEvent,
+    ) -> None:
+        def training(task: Task, folder: Path) -> Alone:
+            return Alone(space, task, settings=settings, seed=seed, folder=folder, on_event=on_event)
 
-    def prepare(self) -> Sequence[Path]:
-        """Its trainings share nothing."""
-        return ()
+        if settings.folds == 1:
+            self._trainings = [training(task, folder)]
+        else:
+            tasks = _folds(task, settings.folds, seed)
+            self._trainings = [training(fold, folder / f"fold-{i}") for i, fold in enumerate(tasks)]
 
-    def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
-        """``(n,)`` fractions of the validation images classified correctly."""
-        return remembered(self._memory, genotypes, lambda genotype: self.trained(genotype)[0])
+    def evaluate(self, asked: NDArray[np.int64]) -> float:
+        """Fraction of the validation images that network ``(G,)`` classifies correctly; of several folds the mean."""
+        return float(np.mean([training.trained(asked)[0] for training in self._trainings]))
+
+
+def _folds(task: Task, count: int, seed: int) -> list[Task]:
+    """``task`` with training and validation images put together and dealt anew, as often as each part has its turn to validate;
+    classes as evenly as can be (Stone 1974, "Cross-validatory choice and assessment of statistical predictions")."""
+    from sklearn.model_selection import StratifiedKFold
+
+    images = np.concatenate([task.train.images, task.validation.images])
+    labels = np.concatenate([task.train.labels, task.validation.labels])
+    rarest = int(np.bincount(labels, minlength=len(task.classes)).min())
+    if count > rarest:
+        raise InvalidData(
+            f"{task.name} has a class of {rarest} training and validation images, too few for {count} folds.",
+            hint=f"Set folds in [accuracy] to at most {rarest}.",
+        )
+    parts = StratifiedKFold(count, shuffle=True, random_state=seed).split(images, labels)
+    return [
+        replace(task, train=Split(images[rest], labels[rest]), validation=Split(images[part], labels[part]))
+        for rest, part in parts
+    ]
 
 
 PLUGIN = ShortTraining

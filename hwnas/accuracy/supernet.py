@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.events import OnEvent
-from hwnas.accuracy._ranking import calibration_images, ranking_split, remembered
-from hwnas.space import Genotypes, SearchSpace
+from hwnas.accuracy._one_by_one import OneByOne
+from hwnas.accuracy._ranking import calibration_images, ranking_split
+from hwnas.space import SearchSpace
 from hwnas.task import Task
 from hwnas.train_settings import SupernetSettings
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from hwnas.supernet import Supernet
 
 
-class SupernetAccuracy:
+class SupernetAccuracy(OneByOne):
     """Trains a supernet when first asked; each network is then taken out, its batch norm calibrated, and evaluated.
 
     Its numbers rank networks; alone, and trained further, a network is more accurate.
@@ -46,7 +47,6 @@ class SupernetAccuracy:
         self._on_event = on_event
         self._validation = ranking_split(task, settings.validation_images, seed)
         self._calibration = calibration_images(task, settings.calibration_images, seed)
-        self._memory: dict[bytes, float] = {}
 
     @cached_property
     def _supernet(self) -> Supernet:
@@ -67,9 +67,13 @@ class SupernetAccuracy:
         _ = self._supernet
         return sorted(self._checkpoint.parent.glob(f"{self._checkpoint.stem}*{self._checkpoint.suffix}"))
 
-    def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
-        """``(n,)`` fractions of the validation images classified correctly."""
-        return remembered(self._memory, genotypes, self._evaluate)
+    def evaluate(self, asked: NDArray[np.int64]) -> float:
+        """Fraction of the validation images that network ``(G,)`` classifies correctly."""
+        from hwnas.accelerator import accelerator
+        from hwnas.train import evaluate
+
+        network = self.inherit(asked).to(accelerator())
+        return evaluate(network, self._validation, self._task, self._space.image_size(asked))
 
     def inherit(self, genotype: NDArray[np.int64]) -> nn.Module:
         """The network with its weights from the supernet, batch norm calibrated, in evaluation mode."""
@@ -83,14 +87,6 @@ class SupernetAccuracy:
     def teacher(self) -> nn.Module:
         """The largest network, inherited."""
         return self.inherit(self._space.largest())
-
-    def _evaluate(self, genotype: NDArray[np.int64]) -> float:
-        from hwnas.accelerator import accelerator
-        from hwnas.train import evaluate
-
-        return evaluate(
-            self.inherit(genotype).to(accelerator()), self._validation, self._task, self._space.image_size(genotype)
-        )
 
 
 PLUGIN = SupernetAccuracy

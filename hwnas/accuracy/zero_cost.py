@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -60,7 +60,7 @@ class ZeroCost:
 
     def scores(self, genotypes: Genotypes) -> NDArray[np.float64]:
         """``(n,)`` what the proxy itself says; -inf for networks that let nothing through."""
-        return remembered(self._memory, genotypes, self._score)
+        return remembered(self._memory, genotypes, partial(map, self._score))
 
     @cached_property
     def _usual(self) -> tuple[float, float]:

@@ -5,18 +5,18 @@ a worker that is lost was asked is asked again."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from devices.events import Note, OnEvent, ignore
-from hwnas.accuracy import Copyable
+from hwnas.accuracy import Copyable, SeveralSources
 from hwnas.errors import SearchError
 from hwnas.threads import thread_count, threads
 
@@ -34,11 +34,11 @@ LOSSES = 3
 class Crew(Protocol):
     """Workers, each with a copy of the accuracy model."""
 
-    def evaluate(self, genotypes: Genotypes) -> NDArray[np.float64]:
-        """``(n,)`` accuracies in the order of ``genotypes`` ``(n, G)``.
+    def evaluate(self, asked: Sequence[Any]) -> list[Any]:
+        """What the model's ``evaluate`` answers to each of ``asked``, in their order.
 
         Raises:
-            SearchError: a network's evaluation was lost again and again.
+            SearchError: an evaluation was lost again and again.
             HwnasError: what a worker raised.
         """
 
@@ -100,15 +100,16 @@ def spread(
     if threads != threads_each(workers, model):
         on_event(Note(f"Threads for each evaluation of this run: {threads}, as when it began."))
     with ExitStack() as stack:
-        yield _Spread(None if workers is None else str(workers), model, config, task, folder, threads, on_event, stack)
+        kind = _SpreadOfSeveralSources if isinstance(model, SeveralSources) else _Spread
+        yield kind(None if workers is None else str(workers), model, config, task, folder, threads, on_event, stack)
 
 
 @dataclass
 class _Spread:
-    """An accuracy model that has its networks evaluated by a crew."""
+    """An accuracy model that has its evaluations done by a crew."""
 
     workers: str | None
-    model: AccuracyModel
+    model: Copyable
     config: Config
     task: Task
     folder: Path
@@ -124,12 +125,14 @@ class _Spread:
 
     def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
         """``(n,)`` fractions, as the model itself would say."""
+        return self.model.accuracy(genotypes, self._evaluate_all)
+
+    def _evaluate_all(self, asked: Sequence[Any]) -> list[Any]:
         if self.crew is None:
             self.crew = self.stack.enter_context(self._started())
-        return self.crew.evaluate(genotypes)
+        return self.crew.evaluate(asked)
 
     def _started(self) -> AbstractContextManager[Crew]:
-        assert isinstance(self.model, Copyable)
         files = self.model.prepare()
         if self.workers is None:
             return nullcontext(_Here(self.model, self.threads))
@@ -145,14 +148,24 @@ class _Spread:
         return processes(int(self.workers), copy, self.on_event)
 
 
+@final
+class _SpreadOfSeveralSources(_Spread):
+    """One that says of each number where it comes from."""
+
+    def sources(self, genotypes: Genotypes) -> list[str]:
+        """The model's."""
+        assert isinstance(self.model, SeveralSources)
+        return self.model.sources(genotypes)
+
+
 @dataclass(frozen=True)
 class _Here:
     """This process."""
 
-    model: AccuracyModel
+    model: Copyable
     threads: int
 
-    def evaluate(self, genotypes: Genotypes) -> NDArray[np.float64]:
+    def evaluate(self, asked: Sequence[Any]) -> list[Any]:
         """One after the other."""
         with threads(self.threads):
-            return self.model.accuracy(genotypes)
+            return [self.model.evaluate(one) for one in asked]

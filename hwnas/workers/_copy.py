@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ class Copy:
         task: training and validation images; a worker has no test images.
         folder: of the model's files, for workers on this machine; None elsewhere.
         threads: that each evaluation computes with.
-        files: content of those files by name, ``(bytes,)`` uint8 each, for workers elsewhere.
+        files: content of those files by their path in the folder, ``(bytes,)`` uint8 each, for workers elsewhere.
         shared_threads: that what is shared was made with.
         versions: of the libraries that decide the numbers.
     """
@@ -55,7 +55,8 @@ class Copy:
 
     def packed(self, files: Sequence[Path]) -> Copy:
         """For workers elsewhere: takes the ``files`` along."""
-        content = {path.name: np.fromfile(path, np.uint8) for path in files}
+        assert self.folder is not None
+        content = {str(path.relative_to(self.folder)): np.fromfile(path, np.uint8) for path in files}
         return replace(self, folder=None, files=content)
 
     def open(self) -> Evaluator:
@@ -83,17 +84,19 @@ class Evaluator:
             self._own = tempfile.TemporaryDirectory(prefix="hwnas-")  # lives as long as the worker
             folder = Path(self._own.name)
             for name, content in copy.files.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 content.tofile(folder / name)
         self._threads = copy.threads
-        self._model = judging.judge(config, judging.estimate(config, space, task, folder), space, task)
+        model = judging.judge(config, judging.estimate(config, space, task, folder), space, task)
+        assert isinstance(model, Copyable)
         with threads(copy.shared_threads):
-            assert isinstance(self._model, Copyable)
-            self._model.prepare()
+            model.prepare()
+        self._model = model
 
-    def evaluate(self, genotype: NDArray[np.int64]) -> float:
-        """Accuracy of one network ``(G,)``."""
+    def evaluate(self, asked: Any) -> Any:
+        """What the model answers."""
         with threads(self._threads):
-            return float(self._model.accuracy(genotype[None])[0])
+            return self._model.evaluate(asked)
 
 
 def _no_test() -> Split:

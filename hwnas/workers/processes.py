@@ -7,20 +7,16 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, final
 
 from devices.events import OnEvent, Progress
 from hwnas.errors import HwnasError, SearchError
 from hwnas.workers import LOSSES
 
 if TYPE_CHECKING:
-    from hwnas.space import Genotypes
     from hwnas.workers._copy import Copy
 
 
@@ -41,36 +37,36 @@ class Processes:
         self._copy, self._on_event = copy, on_event
         self._workers = [_Worker(copy) for _ in range(count)]
 
-    def evaluate(self, genotypes: Genotypes) -> NDArray[np.float64]:
+    def evaluate(self, asked: Sequence[Any]) -> list[Any]:
         """See :class:`hwnas.workers.Crew`."""
-        accuracies = np.full(len(genotypes), np.nan)
-        left, losses = list(reversed(range(len(genotypes)))), Counter[int]()
+        answers: dict[int, Any] = {}
+        left, losses = list(reversed(range(len(asked)))), Counter[int]()
         idle, busy = list(self._workers), dict[Connection, tuple[_Worker, int]]()
         while left or busy:
             while left and idle:
-                worker, row = idle.pop(), left.pop()
-                worker.ask(genotypes[row])
-                busy[worker.connection] = (worker, row)
+                worker, i = idle.pop(), left.pop()
+                worker.ask(asked[i])
+                busy[worker.connection] = (worker, i)
             for connection in wait(list(busy)):
                 assert isinstance(connection, Connection)
-                worker, row = busy.pop(connection)
+                worker, i = busy.pop(connection)
                 answer = worker.answer()
                 if isinstance(answer, HwnasError):
                     raise answer
                 if answer is None:
-                    losses[row] += 1
-                    if losses[row] == LOSSES:
+                    losses[i] += 1
+                    if losses[i] == LOSSES:
                         raise SearchError(
-                            f"{LOSSES} worker processes died one after the other over network {genotypes[row].tolist()}.",
+                            f"{LOSSES} worker processes died one after the other over network {asked[i]}.",
                             hint="If they left no message, memory ran out: give fewer --workers. The same command goes on.",
                         )
-                    left.append(row)
+                    left.append(i)
                     worker = self._replaced(worker)
                 else:
-                    accuracies[row] = answer
-                    self._on_event(Progress("generation", int(np.isfinite(accuracies).sum()), len(genotypes)))
+                    answers[i] = answer
+                    self._on_event(Progress("generation", len(answers), len(asked)))
                 idle.append(worker)
-        return accuracies
+        return [answers[i] for i in range(len(asked))]
 
     def close(self) -> None:
         """End the processes, whatever they are at."""
@@ -95,18 +91,17 @@ class _Worker:
         self.process.start()
         theirs.close()
 
-    def ask(self, genotype: NDArray[np.int64]) -> None:
-        """Have it evaluate a network; if it is dead, the answer will say so."""
+    def ask(self, asked: Any) -> None:
+        """Have it do an evaluation; if it is dead, the answer will say so."""
         with suppress(OSError):
-            self.connection.send(genotype)
+            self.connection.send(asked)
 
-    def answer(self) -> float | HwnasError | None:
-        """What it came to; None if the process is dead."""
+    def answer(self) -> Any:
+        """What it came to, or the :class:`HwnasError` that it raised; None if the process is dead."""
         try:
-            answer: float | HwnasError = self.connection.recv()
+            return self.connection.recv()
         except (EOFError, OSError):
             return None
-        return answer
 
     def end(self) -> None:
         """Kill it."""
@@ -116,15 +111,15 @@ class _Worker:
 
 
 def _serve(connection: Connection, copy: Copy) -> None:
-    """A worker's life: networks in, accuracies out, until the run ends it or ends itself."""
+    """A worker's life: evaluations in, answers out, until the run ends it or ends itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then ends its workers
     threading.Thread(target=_end_with_the_run, daemon=True).start()
     evaluator = None
     while True:
-        genotype = connection.recv()
+        asked = connection.recv()
         try:
             evaluator = evaluator or copy.open()
-            connection.send(evaluator.evaluate(genotype))
+            connection.send(evaluator.evaluate(asked))
         except HwnasError as error:
             connection.send(error)
 

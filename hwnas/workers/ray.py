@@ -8,22 +8,19 @@ import re
 import socket
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-import numpy as np
 import ray
 import ray.exceptions
-from numpy.typing import NDArray
 
 from devices.events import OnEvent, Progress
 from hwnas.errors import HwnasError, SearchError
 from hwnas.workers import LOSSES
 
 if TYPE_CHECKING:
-    from hwnas.space import Genotypes
     from hwnas.workers._copy import Copy, Evaluator
 
 _ANSWERS_WITHIN_S = 5
@@ -67,17 +64,17 @@ class Cluster:
         )(_evaluated)
         self._name, self._copy, self._on_event = uuid.uuid4().hex, ray.put(copy), on_event
 
-    def evaluate(self, genotypes: Genotypes) -> NDArray[np.float64]:
+    def evaluate(self, asked: Sequence[Any]) -> list[Any]:
         """See :class:`hwnas.workers.Crew`."""
         try:
-            asked = [self._evaluate.remote(self._name, [self._copy], genotype) for genotype in genotypes]
-            found: dict[Any, float] = {}
-            while len(found) < len(asked):
-                done, _ = ray.wait([one for one in asked if one not in found], timeout=_NODE_WITHIN_S)
+            tasks = [self._evaluate.remote(self._name, [self._copy], one) for one in asked]
+            answers: dict[Any, Any] = {}
+            while len(answers) < len(tasks):
+                done, _ = ray.wait([task for task in tasks if task not in answers], timeout=_NODE_WITHIN_S)
                 if not done:
                     self._require_node()
-                found |= zip(done, ray.get(done), strict=True)
-                self._on_event(Progress("generation", len(found), len(asked)))
+                answers |= zip(done, ray.get(done), strict=True)
+                self._on_event(Progress("generation", len(answers), len(tasks)))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, HwnasError):
                 raise error.cause from error
@@ -92,7 +89,7 @@ class Cluster:
             ) from error
         except ConnectionError as error:
             raise SearchError(f"The connection to the Ray cluster broke: {error}", hint=_AGAIN) from error
-        return np.array([found[one] for one in asked], np.float64)
+        return [answers[task] for task in tasks]
 
     def _require_node(self) -> None:
         """Ray itself would wait for ever."""
@@ -115,7 +112,10 @@ def _connect(address: str | None) -> None:
     try:
         if named is not None:  # Ray itself would try for minutes
             socket.create_connection((named[1].strip("[]"), int(named[2])), timeout=_ANSWERS_WITHIN_S).close()
-        ray.init(address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
+        try:
+            _init(address)
+        except ConnectionAbortedError:  # now and then a head fails to start the server for a client
+            _init(address)
     except (OSError, ray.exceptions.RayError) as error:
         raise SearchError(
             f"The Ray cluster {wanted or 'of this machine'} cannot be reached: {error}",
@@ -123,6 +123,10 @@ def _connect(address: str | None) -> None:
             if address
             else "RAY_ADDRESS or an earlier `ray start` names it: unset that, or `ray stop`, for one of this machine's cores.",
         ) from error
+
+
+def _init(address: str | None) -> None:
+    ray.init(address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
 
 
 def _named_here() -> str:
@@ -135,9 +139,9 @@ _evaluators: dict[str, Evaluator] = {}
 """In a worker process: its copy, by the name of the run's crew."""
 
 
-def _evaluated(name: str, copy: list[ray.ObjectRef[Copy]], genotype: NDArray[np.int64]) -> float:
+def _evaluated(name: str, copy: list[ray.ObjectRef[Copy]], asked: Any) -> Any:
     """In a worker process. The reference is in a list so that the copy is fetched only by a process that has none."""
     if name not in _evaluators:
         _evaluators.clear()
         _evaluators[name] = ray.get(copy[0]).open()
-    return _evaluators[name].evaluate(genotype)
+    return _evaluators[name].evaluate(asked)
