@@ -180,6 +180,7 @@ _PATHS = (
     ("search", "distribution"),
     ("accuracy", "table"),
     ("accuracy", "members", "table"),
+    ("accuracy", "of", "table"),
 )
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau
 
 import hwnas.accuracy
+from devices.errors import ProvenanceMismatch
+from devices.events import Note, Progress
 from hwnas import spaces, tasks
 from hwnas.accuracy import Copyable, is_score
 from hwnas.accuracy.short_training import ShortTraining, _folds
@@ -102,6 +106,45 @@ def test_an_ensemble_shares_what_its_members_share(space: SearchSpace, task: Tas
         ("0-supernet", "supernet.safetensors"),
         ("1-supernet", "supernet.safetensors"),
     ]
+
+
+def test_what_a_few_networks_teach_is_said_of_all(space: SearchSpace, task: Task, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"networks": 60, "of": {"model": "zero_cost", "proxy": "parameters"}}
+    model = opened("predictor", space, task, tmp_path, **settings)
+    every = np.unique(space.sample(np.random.default_rng(5), 400), axis=0)
+    predicted = model.accuracy(every)
+    exact = opened("zero_cost", space, task, tmp_path, proxy="parameters").accuracy(every)
+    assert kendalltau(predicted, exact).statistic > 0.6
+    assert is_score(model.source)
+    events: list[Note | Progress] = []
+    again = hwnas.accuracy.open(
+        "predictor", space, task, settings=settings, seed=1, folder=tmp_path, on_event=events.append
+    )
+    np.testing.assert_array_equal(again.accuracy(every), predicted)
+    (said,) = events
+    assert isinstance(said, Note), "nothing was evaluated again"
+    assert re.search(r"held out, Kendall's τ 0\.[5-9]", said.message)
+    with pytest.raises(ProvenanceMismatch, match=r"settings\.networks: found 60, wanted 70"):
+        opened("predictor", space, task, tmp_path, **settings | {"networks": 70}).accuracy(every)
+
+
+def test_a_call_that_was_killed_learns_from_the_same_networks(space: SearchSpace, task: Task, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"networks": 50, "of": {"model": "zero_cost", "proxy": "flops"}}
+
+    def stop(event: Note | Progress) -> None:
+        if isinstance(event, Progress) and event.stage == "networks to learn from":
+            raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            hwnas.accuracy.open(
+                "predictor", space, task, settings=settings, seed=1, folder=tmp_path / "cut", on_event=stop
+            ).accuracy(space.largest()[None])
+    for folder in ("cut", "whole"):
+        opened("predictor", space, task, tmp_path / folder, **settings).accuracy(space.largest()[None])
+    cut, whole = ((tmp_path / folder / "predictor.jsonl").read_bytes() for folder in ("cut", "whole"))
+    assert cut == whole
+    assert whole.count(b'"evaluated"') == 3
 
 
 @pytest.mark.parametrize(

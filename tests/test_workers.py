@@ -63,6 +63,7 @@ def test_processes_record_the_same_though_one_is_killed(
             "model": "ensemble",
             "members": [{"model": "supernet", "epochs": 1, "batch_size": 512}, {"model": "zero_cost"}],
         },
+        {"model": "predictor", "networks": 4, "of": {"model": "short_training", "epochs": 1, "batch_size": 512}},
     ],
     ids=lambda settings: str(settings["model"]),
 )

@@ -8,28 +8,16 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from devices.events import OnEvent
 from hwnas import accuracy
 from hwnas.accuracy import Copyable, is_score
+from hwnas.accuracy._member import Member
 from hwnas.accuracy._one_by_one import OneByOne
-from hwnas.settings import PluginSection, Settings
+from hwnas.settings import Settings
 from hwnas.space import SearchSpace
 from hwnas.task import Task
-
-
-class Member(PluginSection):
-    """One of the models, with its settings."""
-
-    model: str
-
-    @model_validator(mode="after")
-    def _check(self) -> Member:
-        if self.model == "halving":
-            raise ValueError("'halving' compares the networks of a generation; take 'short_training'")
-        accuracy.check(self.model, self.settings)
-        return self
 
 
 class EnsembleSettings(Settings):

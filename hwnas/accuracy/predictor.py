@@ -1,0 +1,109 @@
+"""Accuracy as predicted from that of some hundred random networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from devices.events import Note, OnEvent, Progress
+from devices.journal import Journal
+from hwnas import accuracy
+from hwnas.accuracy import Copyable, is_score
+from hwnas.accuracy._member import Member
+from hwnas.accuracy_predictor import AccuracyPredictor
+from hwnas.problem import unseen
+from hwnas.settings import Settings
+from hwnas.space import Genotypes, SearchSpace
+from hwnas.task import Task
+
+if TYPE_CHECKING:
+    from hwnas.accuracy import EvaluateAll
+
+_AT_A_TIME = 20
+
+
+class PredictorSettings(Settings):
+    """What it learns from.
+
+    Attributes:
+        networks: drawn at random from the space.
+        of: the model that says how accurate those are.
+    """
+
+    networks: Annotated[int, Field(ge=2)] = 200
+    of: Member
+
+
+class Predictor:
+    """Learns once, when first asked, and answers for 10⁶ networks in seconds (Wen et al. 2020, "Neural predictor for neural
+    architecture search", section 2). How well it ranks networks held out is told in a note. What was evaluated stands in a
+    journal of its own, so that a call that was killed goes on."""
+
+    Settings = PredictorSettings
+
+    def __init__(
+        self, space: SearchSpace, task: Task, *, settings: PredictorSettings, seed: int, folder: Path, on_event: OnEvent
+    ) -> None:
+        self._space, self._settings, self._seed, self._on_event = space, settings, seed, on_event
+        self._path = folder / "predictor.jsonl"
+        self._header = {
+            "schema": 1,
+            "settings": settings.model_dump(mode="json"),
+            "seed": seed,
+            "task": task.name,
+            "genes": [[gene.name, list(gene.options)] for gene in space.genes],
+        }
+        of = settings.of
+        self._of = accuracy.open(
+            of.model, space, task, settings=of.settings, seed=seed, folder=folder / of.model, on_event=on_event
+        )
+        self._fitted: AccuracyPredictor | None = None
+        self.source = "predicted score" if is_score(self._of.source) else "predicted"
+
+    def prepare(self) -> Sequence[Path]:
+        """What the model needs that it learns from."""
+        return self._of.prepare() if isinstance(self._of, Copyable) else ()
+
+    def evaluate(self, asked: NDArray[np.int64]) -> float:
+        """What it learns of network ``(G,)``."""
+        return float(self._of.accuracy(asked[None])[0])
+
+    def accuracy(self, genotypes: Genotypes, evaluate_all: EvaluateAll | None = None) -> NDArray[np.float64]:
+        """``(n,)`` predicted numbers; see :class:`hwnas.accuracy.Copyable`."""
+        if self._fitted is None:
+            known = list(self._evaluated(evaluate_all or partial(map, self.evaluate)))
+            networks, numbers = (np.concatenate(part) for part in zip(*known, strict=True))
+            self._fitted = AccuracyPredictor(self._space).fit(networks, numbers)
+            self._on_event(
+                Note(
+                    f"Accuracies are predicted from those of {len(networks)} networks; on networks held out, Kendall's τ "
+                    f"{self._fitted.tau_:.2f}."
+                )
+            )
+        return self._fitted.accuracy(genotypes)
+
+    def _evaluated(self, evaluate_all: EvaluateAll) -> Iterator[tuple[Genotypes, NDArray[np.float64]]]:
+        """Networks with their numbers, some at a time; from the journal where it has them."""
+        drawn = unseen(self._space.sample(np.random.default_rng(self._seed), self._settings.networks), set())
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with Journal(self._path, self._header) as journal:
+            done = 0
+            for unit in journal.units:
+                done += len(unit["genotypes"])
+                yield np.array(unit["genotypes"], np.int64), np.array(unit["accuracy"], np.float64)
+            while done < len(drawn):
+                networks = drawn[done : done + _AT_A_TIME]
+                numbers = [float(number) for number in evaluate_all(list(networks))]
+                journal.append({"unit": "evaluated", "genotypes": networks.tolist(), "accuracy": numbers})
+                done += len(networks)
+                self._on_event(Progress("networks to learn from", done, len(drawn)))
+                yield networks, np.array(numbers, np.float64)
+
+
+PLUGIN = Predictor
