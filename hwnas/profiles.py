@@ -35,20 +35,24 @@ def make(
     sibling: str | os.PathLike[str] | None = None,
     seed: int = 0,
     time_limit_s: float | None = None,
+    target_error: float | None = None,
     on_event: OnEvent = ignore,
 ) -> Profile:
     """Profile a device; see :func:`profilers.profile`.
 
     With a space: networks that hold every piece of it and others drawn from it, and ``models``. Without one: ``models``, then
-    random networks of all kinds until the time is over. With ``sibling``, the profile of another device: ten random networks, and
-    ``models``; the rest is taken from there.
+    random networks of all kinds until the time is over, or until nine of ten of those timed are predicted from the others within
+    ``target_error``, a fraction. With ``sibling``, the profile of another device: ten random networks, and ``models``; the rest is
+    taken from there.
 
     Raises:
-        ValueError: a sibling together with a space, or one that itself rests on a sibling.
+        ValueError: a sibling together with a space, or one that itself rests on a sibling; ``target_error`` with either.
     """
     from hwnas.costs import cover
-    from hwnas.proposals import Proposer, few
+    from hwnas.proposals import Proposer, UntilKnown, few
 
+    if target_error is not None and (space is not None or sibling is not None):
+        raise ValueError("a target error is for profiles of networks of all kinds, not for a space or from a sibling")
     if sibling is not None:
         if space is not None:
             raise ValueError("a profile is made for a space or from a sibling, not both")
@@ -68,10 +72,11 @@ def make(
         return profilers.profile(
             device, timed=graphs, path=path, seed=seed, time_limit_s=time_limit_s, on_event=on_event
         )
+    propose = Proposer(seed)
     return profilers.profile(
         device,
         timed=models,
-        propose=Proposer(seed),
+        propose=propose if target_error is None else UntilKnown(propose, target_error, on_event),
         path=path,
         seed=seed,
         time_limit_s=time_limit_s or DEFAULT_TIME_LIMIT_S,

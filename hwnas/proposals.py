@@ -5,10 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, final
 
+import numpy as np
+
+from devices.events import Note, OnEvent, ignore
+from predictors import LatencyPredictor
 from profilers import Proposal, sampling
 
 if TYPE_CHECKING:
@@ -22,6 +26,10 @@ batch is chosen from."""
 LONGEST_S, FIRST_S = 0.01, 0.002
 """Nominal times of those that are timed whole, and in the first batch, so that little time is enough for a predictor."""
 
+
+FEWEST_TIMED, LOOK_AGAIN, NINE_OF_TEN = 24, 1.25, 0.9
+"""Networks that are timed before it is looked how well they are predicted, so many times as many before it is again, and of which
+the error is looked at."""
 
 FEW, LOOKED_AT = 10, 60
 """Networks to know a device's sibling by, and random ones that they are taken from."""
@@ -75,6 +83,35 @@ class Proposer:
 
     def _candidates(self, batch: int) -> Iterator[Graph]:
         return (self._network(i) for i in range(batch * CANDIDATES, (batch + 1) * CANDIDATES))
+
+
+@final
+class UntilKnown:
+    """Proposals that end when networks of the profile are predicted well enough without them.
+
+    It looks again whenever a quarter more networks are timed, as every look learns the predictor anew.
+
+    Args:
+        propose: what is measured until then.
+        target_error: the fraction within which nine of ten networks are to be predicted.
+        on_event: told how well they are.
+    """
+
+    def __init__(self, propose: Callable[[Profile], Proposal], target_error: float, on_event: OnEvent = ignore) -> None:
+        self._propose, self._target_error, self._on_event = propose, target_error, on_event
+        self._wanted = FEWEST_TIMED
+
+    def __call__(self, profile: Profile) -> Proposal | None:
+        """The next proposal; None when enough is known."""
+        if len(profile.timings) >= self._wanted:
+            self._wanted = math.ceil(LOOK_AGAIN * len(profile.timings))
+            held_out = LatencyPredictor().fit(profile).held_out_ms_
+            errors = [abs(ms / profile.timings[digest].latency_ms - 1) for digest, ms in held_out.items()]
+            error = float(np.quantile(errors, NINE_OF_TEN))
+            self._on_event(Note(f"Nine of ten of {len(errors)} networks held out are predicted within {error:.1%}."))
+            if error <= self._target_error:
+                return None
+        return self._propose(profile)
 
 
 def least_known(candidates: Iterable[Graph], measured: Iterable[Shares]) -> list[Graph]:

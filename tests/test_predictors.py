@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,14 +19,17 @@ import devices
 import hwnas.spaces
 from devices import DeviceInfo, ExecutedKernel, Graph, Kernel, Lowering, Memory, Operand, Profile, TensorType, Timing
 from devices.errors import HwnasError
+from devices.events import Note, Progress
 from devices.kernels import Attribute
 from devices.profile import ProfileWriter
+from hwnas.proposals import FEWEST_TIMED, UntilKnown
 from predictors import LatencyPredictor, activations_in_use, load_or_fit, peak_memory, predictor_path
 from predictors.calibration import Calibration, difficulty
 from predictors.errors import NotFitted
 from predictors.features import KERNEL_FEATURES, kernel_table
 from predictors.kernel_model import KernelModel
 from predictors.operators import work
+from profilers import Proposal
 
 INFO = DeviceInfo("made-up:threads=1", {"cpu": "made up"}, {"made-up": "1"}, {"threads": 1})
 PROFILER, CALL, RUN = 1.8e-6, 0.4e-6, 9e-6  # seconds that the made-up profiler, runtime and run add
@@ -417,6 +421,24 @@ def test_a_predictor_whose_parts_are_damaged_is_refused(profile_path: Path, tmp_
     (tmp_path / "booster.json").write_text(json.dumps(value))
     with pytest.raises(NotFitted, match="damaged"):
         LatencyPredictor.load(tmp_path / "booster.json", profile_path)
+
+
+def test_a_profile_ends_when_enough_is_known(profile_path: Path) -> None:
+    profile = devices.profile.load(profile_path)
+    more = Proposal()
+    told: list[Note | Progress] = []
+    few = replace(profile, timings=dict(itertools.islice(profile.timings.items(), FEWEST_TIMED - 1)))
+    assert UntilKnown(lambda _: more, 1.0, told.append)(few) is more
+    assert not told, "too few to look"
+    assert UntilKnown(lambda _: more, 1.0, told.append)(profile) is None
+    (note,) = told
+    assert isinstance(note, Note)
+    within = float(re.findall(r"held out are predicted within ([\d.]+)%", note.message)[0]) / 100
+    assert UntilKnown(lambda _: more, within + 1e-3)(profile) is None
+    never = UntilKnown(lambda _: more, within - 1e-3, told.append)
+    assert never(profile) is more
+    assert never(profile) is more
+    assert len(told) == 2, "nothing has been timed since"
 
 
 def test_too_little_to_learn_from_is_an_error(tmp_path: Path) -> None:

@@ -176,6 +176,15 @@ def profile(
         typer.Option("--from", help="Start from this profile of a similar device; ten networks are enough."),
     ] = None,
     time_limit: Annotated[str | None, typer.Option(metavar="60s", help="Begin nothing new after this time.")] = None,
+    target_error: Annotated[
+        float | None,
+        typer.Option(
+            metavar="0.1",
+            min=0,
+            max=1,
+            help="Stop when 9 of 10 random networks held out are predicted within this fraction.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Which networks are timed, and in which order.", min=0)] = 0,
     check: Annotated[bool, typer.Option("--check", help="Only see whether the profile still holds.")] = False,
     json: Json = False,
@@ -183,7 +192,8 @@ def profile(
     """Profile a device once; ends by fitting the predictor beside the profile. A killed profile goes on where it stopped.
 
     Examples: `hwnas profile --device onnxruntime:threads=1 --space mobile --input-shape 3x32x32 --out cpu.profile.jsonl
-    --time-limit 90s` · `hwnas profile --for model.onnx --out cpu.profile.jsonl` · `hwnas profile --out cpu.profile.jsonl --check`
+    --time-limit 90s` · `hwnas profile --for model.onnx --out cpu.profile.jsonl` ·
+    `hwnas profile --target-error 0.1 --time-limit 20m --out cpu.profile.jsonl` · `hwnas profile --out cpu.profile.jsonl --check`
     """
     import devices as package
     import predictors
@@ -203,6 +213,7 @@ def profile(
             sibling=from_,
             seed=seed,
             time_limit_s=limit,
+            target_error=target_error,
             on_event=on_event,
         )
     predictors.load_or_fit(out, seed=seed)
