@@ -42,8 +42,8 @@ def make(
 
     With a space: networks that hold every piece of it and others drawn from it, and ``models``. Without one: ``models``, then
     random networks of all kinds until the time is over, or until nine of ten of those timed are predicted from the others within
-    ``target_error``, a fraction. With ``sibling``, the profile of another device: ten random networks, and ``models``; the rest is
-    taken from there.
+    ``target_error``, a fraction. With ``sibling``, the profile of another device: ten random networks, and ``models``; the rest
+    is taken from there.
 
     Raises:
         ValueError: a sibling together with a space, or one that itself rests on a sibling; ``target_error`` with either.
