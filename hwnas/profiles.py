@@ -14,6 +14,7 @@ import devices
 import profilers
 from devices.errors import DeviceUnavailable, ProvenanceMismatch
 from devices.events import Note, OnEvent, ignore
+from devices.spec import runtime_of
 
 if TYPE_CHECKING:
     from devices import Device, Graph, Profile
@@ -46,11 +47,14 @@ def make(
     is taken from there.
 
     Raises:
-        ValueError: a sibling together with a space, or one that itself rests on a sibling; ``target_error`` with either.
+        ValueError: a sibling together with a space, or one that itself rests on a sibling; ``target_error`` with either; torch,
+            which runs no ONNX files, without a space.
     """
     from hwnas.costs import cover
     from hwnas.proposals import Proposer, UntilKnown, few
 
+    if space is None and runtime_of(device.info.spec) == "torch":
+        raise ValueError("torch runs search spaces' networks, not ONNX files: name the space that the profile is for")
     if target_error is not None and (space is not None or sibling is not None):
         raise ValueError("a target error is for profiles of networks of all kinds, not for a space or from a sibling")
     if sibling is not None:

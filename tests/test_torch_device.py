@@ -19,6 +19,7 @@ from devices import Graph, Node, TensorType
 from devices.errors import DeviceUnavailable, InvalidModel, UnsupportedOp
 from devices.remote import WorkerDevice
 from devices.runtimes import _torch_program as programs
+from hwnas import profiles
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,12 @@ def test_the_kind_of_device_may_stand_alone() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             devices.open(spec)
+
+
+def test_a_profile_for_networks_of_all_kinds_is_refused_at_once(device: WorkerDevice, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="name the space that the profile is for"):
+        profiles.make(device, tmp_path / "torch.profile.jsonl")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_networks_kernels_are_its_nodes(device: WorkerDevice) -> None:
