@@ -33,6 +33,7 @@ from devices.kernels import ExecutedKernel
 
 SCHEMA = 4
 _PASSES = 20
+_LOOKS_AROUND = 2
 
 
 @dataclass(frozen=True)
@@ -277,7 +278,7 @@ class _Content:
         return Profile(
             info,
             header["settings"],
-            {d: _undisturbed(lowering, taken_ms, at_best) for d, (lowering, taken_ms) in self._lowerings.items()},
+            _undisturbed(self._lowerings, at_best),
             timings={d: _typical(ts, latency_ms[d]) for d, ts in timings.items()},
             noise_floor=median(noise) if noise else None,
             failed=dict(self._failed),
@@ -325,9 +326,18 @@ def _typical(visits: list[Timing], latency_ms: float) -> Timing:
     return replace(by_p50[len(by_p50) // 2], latency_ms=latency_ms)
 
 
-def _undisturbed(lowering: Lowering, taken_ms: Mapping[str, float], best_ms: Mapping[str, float]) -> Lowering:
-    """With the seconds that the kernels would have taken had the sentinels been as fast as in their best time."""
-    ratios = [ms / best_ms[d] for d, ms in taken_ms.items() if d in best_ms]
-    slowness = geometric_mean(ratios) if ratios else 1.0
-    kernels = (k if k.seconds is None else replace(k, seconds=k.seconds / slowness) for k in lowering.kernels)
-    return replace(lowering, kernels=tuple(kernels), slowness=slowness)
+def _undisturbed(
+    lowerings: Mapping[str, tuple[Lowering, Mapping[str, float]]], best_ms: Mapping[str, float]
+) -> dict[str, Lowering]:
+    """With the seconds that the kernels would have taken had the sentinels been as fast as in their best time. How fast they were
+    is the best of some looks in a row: what disturbs one look is over sooner than the runs that tell kernels' times."""
+    looks = []
+    for _, taken_ms in lowerings.values():
+        ratios = [ms / best_ms[d] for d, ms in taken_ms.items() if d in best_ms]
+        looks.append(geometric_mean(ratios) if ratios else 1.0)
+    found = {}
+    for i, (digest, (lowering, _)) in enumerate(lowerings.items()):
+        slowness = min(looks[max(0, i - _LOOKS_AROUND) : i + _LOOKS_AROUND + 1])
+        kernels = (k if k.seconds is None else replace(k, seconds=k.seconds / slowness) for k in lowering.kernels)
+        found[digest] = replace(lowering, kernels=tuple(kernels), slowness=slowness)
+    return found

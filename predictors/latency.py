@@ -23,6 +23,7 @@ from predictors.lowering import LearnedLowering
 from predictors.memory import peak_memory
 from predictors.provenance import provenance, sealed, unsealed
 from predictors.transfer import TransferredModel
+from predictors.whole import added_up
 
 Floats = NDArray[np.float64]
 
@@ -69,7 +70,8 @@ class LatencyPredictor:
         networks held out, in folds, from both.
 
         Networks of one space consist of kernels that the profile has; those of other families do not. So where the profile is of
-        networks of all kinds, the correction is learnt from the times that models predict which have not seen the network.
+        networks of all kinds, the correction is learnt from the times that models predict which have not seen the network, and
+        from networks whose kernels alone were timed as well (:mod:`predictors.whole`).
 
         Raises:
             NotFitted: the profile has fewer than eight timed networks.
@@ -85,29 +87,32 @@ class LatencyPredictor:
         self.lowerings_ = dict(profile.lowerings)
         self.learned_ = LearnedLowering.fit(profile)
         calm = _calm(profile)
-        latency = np.array([profile.timings[d].latency_ms for d in timed]) / 1e3
-        data = executions([profile.lowerings[d] for d in timed])
-        fold = np.random.default_rng(self.seed).permutation(len(timed)) % _FOLDS
-        apart, known = np.empty(len(data.kernel)), []
+        whole_s = {d: profile.timings[d].latency_ms / 1e3 for d in timed}
         with threadpool_limits(1):  # matrices are small, and idle threads that spin cost most where the machine is busy
             self.kernel_model_ = _kernel_model(profile, calm, timed, self.seed)
+            new = isinstance(self.kernel_model_, KernelModel) and self.kernel_model_.contextual
+            if new:
+                whole_s |= added_up(profile.lowerings, whole_s)
+            latency = np.array(list(whole_s.values()))
+            data = executions([profile.lowerings[d] for d in whole_s])
+            fold = np.random.default_rng(self.seed).permutation(len(whole_s)) % _FOLDS
+            apart, known = np.empty(len(data.kernel)), []
             for f in range(_FOLDS):
-                out = {d for d, of in zip(timed, fold, strict=True) if of == f}
+                out = {d for d, of in zip(whole_s, fold, strict=True) if of == f}
                 kept = [d for d in timed if d not in out]
                 model = _kernel_model(profile, [d for d in calm if d not in out], kept, self.seed)
                 known.append(model.seconds(data))
                 apart = np.where(fold[data.network] == f, known[f], apart)
-            new = isinstance(self.kernel_model_, KernelModel) and self.kernel_model_.contextual
             costs, held_out = _held_out(data, latency, fold, apart, _FOLDS * [apart] if new else known)
             self.correction_ = Correction.fit(data, apart if new else self.kernel_model_.seconds(data), latency)
         self.spread_ = spread_of(
             data.table.family[data.kernel], np.abs(np.log(np.maximum(data.seconds, SHORTEST) / apart))
         )
-        difficult = self._difficulty(data, costs)
-        self.held_out_ms_ = dict(zip(timed, (held_out * 1e3).tolist(), strict=True))
+        held_out_ms, difficult = 1e3 * held_out[: len(timed)], self._difficulty(data, costs)[: len(timed)]
+        self.held_out_ms_ = dict(zip(timed, held_out_ms.tolist(), strict=True))
         timings = [profile.timings[d] for d in timed]
         self.calibration_ = Calibration.fit(
-            held_out * 1e3,
+            held_out_ms,
             np.array([t.latency_ms for t in timings]),
             np.array([t.p50_ms for t in timings]),
             difficult,

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from devices.graph import Graph
 
-_TRACE_RUNS = ((3, math.inf), (10, 0.15), (30, 0.03))  # so many, unless that takes so many seconds
+_TRACE_RUNS = ((3, math.inf), (10, 0.15), (30, 0.1))  # so many, unless that takes so many seconds
 _BLOCK = 5  # of them in a row
+_APART_S = 0.01  # between two blocks, at least: what disturbs a machine for a moment should not meet all of them
 WARMUP_RUNS = 3
 MEMORY_RUNS = 3
 _ROOM_BYTES = 1 << 22
@@ -57,7 +58,7 @@ class OnnxRuntime:
         self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
     ) -> list[Blob]:
         """Optimised model, and the profiler's trace of a single run. If times are wanted, of 3 warm-ups and then 10 to 30 runs
-        (3 of a slow model), and beside it the seconds of as many runs without the profiler, in turns with the others."""
+        (3 of a slow model), and beside it the seconds of as many runs or more without the profiler, in turns with the others."""
         wholes: list[float] = []
         with _profiled(model, _options(settings)) as (session, files):
             loaded = _Loaded(session, inputs)  # runs once
@@ -65,17 +66,15 @@ class OnnxRuntime:
                 plain = self.load(model, inputs, settings)
                 for _ in range(WARMUP_RUNS - 1):
                     loaded.execute()
-                start = perf_counter()
+                start, runs = perf_counter(), 0
                 for fewest, longest_s in _TRACE_RUNS:
-                    while len(wholes) < fewest and perf_counter() - start < longest_s:
-                        block = min(_BLOCK, fewest - len(wholes))
+                    while runs < fewest and perf_counter() - start < longest_s:
+                        block = min(_BLOCK, fewest - runs)
                         for _ in range(block):
                             loaded.execute()
+                        runs += block
                         plain.execute()  # finds the caches as the other session left them
-                        for _ in range(block):
-                            begin = perf_counter()
-                            plain.execute()
-                            wholes.append(perf_counter() - begin)
+                        wholes += plain.seconds(block, _APART_S)
         return [*files, np.array(wholes).tobytes()] if timed else files
 
     def memory(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> list[Blob]:
@@ -144,6 +143,17 @@ class _Loaded:
 
     def execute(self) -> None:
         self._run(self._binding)
+
+    def seconds(self, fewest: int, least_s: float) -> list[float]:
+        """Of so many executions, or more, for so long."""
+        taken: list[float] = []
+        begin = end = perf_counter()
+        while len(taken) < fewest or end - begin < least_s:
+            start = perf_counter()
+            self.execute()
+            end = perf_counter()
+            taken.append(end - start)
+        return taken
 
     def outputs(self) -> list[NDArray[Any]]:
         return [value.numpy().copy() for value in self._outputs]
