@@ -16,14 +16,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import geometric_mean, median
+from statistics import median
 from types import TracebackType
 from typing import Any, Self, final
 
-import numpy as np
-
+from devices._profile_levels import evened, typical, undisturbed
 from devices._profile_parts import Part, PartsWriter, checked_time, graph_from_json, kernels_from_json, part_from_json
 from devices.device import DeviceInfo, Memory
 from devices.errors import JournalDamaged, ProvenanceMismatch
@@ -32,8 +31,6 @@ from devices.journal import Journal, read
 from devices.kernels import ExecutedKernel
 
 SCHEMA = 4
-_PASSES = 20
-_LOOKS_AROUND = 2
 
 
 @dataclass(frozen=True)
@@ -271,18 +268,18 @@ class _Content:
         timings, sentinels = self._timings, self._sentinels
         noise = [t.noise for ts in timings.values() for t in ts if t.noise is not None]
         lows = [[t.latency_ms for t in ts] for ts in timings.values() if len(ts) > 1]
-        latency_ms = _evened(self._visits)
+        latency_ms = evened(self._visits)
         at_best = {d: latency_ms[d] for d in sentinels}
         with self._named(1):
             info = DeviceInfo.from_json(header["device"])
         return Profile(
             info,
             header["settings"],
-            _undisturbed(self._lowerings, at_best),
-            timings={d: _typical(ts, latency_ms[d]) for d, ts in timings.items()},
+            undisturbed(self._lowerings, at_best),
+            timings={d: typical(ts, latency_ms[d]) for d, ts in timings.items()},
             noise_floor=median(noise) if noise else None,
             failed=dict(self._failed),
-            sentinels={d: _typical(ts, latency_ms[d]) for d, ts in sentinels.items()},
+            sentinels={d: typical(ts, latency_ms[d]) for d, ts in sentinels.items()},
             drift=median(max(ms) / min(ms) - 1 for ms in lows) if lows else None,
             graphs=dict(self._graphs),
             sibling=self._sibling,
@@ -301,43 +298,3 @@ def _memory(value: Mapping[str, Any]) -> Memory:
     if not isinstance(memory.memory_bytes, int) or min(memory.weight_bytes, memory.activation_bytes) < 0:
         raise ValueError(f"memory of {memory.memory_bytes!r} bytes")
     return memory
-
-
-def _evened(visits: list[dict[str, float]]) -> dict[str, float]:
-    """One latency for each network that was in one or more visits, on the level of the best visit: a two-way fit by medians
-    (Tukey 1977, chapter 11) of logarithms, a network's own time and how slow the machine was in a visit."""
-    if not visits:
-        return {}
-    ids = {digest: i for i, digest in enumerate(dict.fromkeys(d for visit in visits for d in visit))}
-    logs = np.full((len(ids), len(visits)), np.nan)
-    for v, visit in enumerate(visits):
-        logs[[ids[d] for d in visit], v] = np.log(list(visit.values()))
-    own = np.nanmedian(logs, axis=1)
-    for _ in range(_PASSES):
-        slow = np.nanmedian(logs - own[:, None], axis=0)
-        own = np.nanmedian(logs - slow, axis=1)
-    best = np.median(np.nanmin(logs, axis=1) - own)
-    return dict(zip(ids, np.exp(own + best).tolist(), strict=True))
-
-
-def _typical(visits: list[Timing], latency_ms: float) -> Timing:
-    """The visit with the median of the medians, of the stable ones if there are any."""
-    by_p50 = sorted([t for t in visits if t.stable] or visits, key=lambda t: t.p50_ms)
-    return replace(by_p50[len(by_p50) // 2], latency_ms=latency_ms)
-
-
-def _undisturbed(
-    lowerings: Mapping[str, tuple[Lowering, Mapping[str, float]]], best_ms: Mapping[str, float]
-) -> dict[str, Lowering]:
-    """With the seconds that the kernels would have taken had the sentinels been as fast as in their best time. How fast they were
-    is the best of some looks in a row: what disturbs one look is over sooner than the runs that tell kernels' times."""
-    looks = []
-    for _, taken_ms in lowerings.values():
-        ratios = [ms / best_ms[d] for d, ms in taken_ms.items() if d in best_ms]
-        looks.append(geometric_mean(ratios) if ratios else 1.0)
-    found = {}
-    for i, (digest, (lowering, _)) in enumerate(lowerings.items()):
-        slowness = min(looks[max(0, i - _LOOKS_AROUND) : i + _LOOKS_AROUND + 1])
-        kernels = (k if k.seconds is None else replace(k, seconds=k.seconds / slowness) for k in lowering.kernels)
-        found[digest] = replace(lowering, kernels=tuple(kernels), slowness=slowness)
-    return found

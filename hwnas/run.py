@@ -153,7 +153,7 @@ def _run_one(
         journal = stack.enter_context(Journal(folder / "journal.jsonl", _header(config, opened, task)))
         write_text(folder / "config.toml", config.to_toml())
         steps = Steps(journal)
-        steps.once("space", lambda: {"genes": [[gene.name, list(gene.options)] for gene in space.genes]})
+        steps.once("space", lambda: {"genes": space.genes_to_json()})
         engine = engine or config.export.engine or runs_engines(config.device.spec)
         if engine:
             from hwnas.engines import check_space

@@ -89,6 +89,10 @@ class SearchSpace(ABC):
     def weights(self, module: nn.Module) -> Mapping[str, NDArray[Any]]:
         """The constants of :meth:`graph` from a trained :meth:`build`, batch norm folded."""
 
+    def genes_to_json(self) -> list[list[Any]]:
+        """Names and options of the genes: what says in a file which space it is of."""
+        return [[gene.name, list(gene.options)] for gene in self.genes]
+
     def describe(self, genotype: NDArray[np.int64]) -> dict[str, Any]:
         """Gene names with the options chosen."""
         return {gene.name: gene.options[int(i)] for gene, i in zip(self.genes, genotype, strict=True)}

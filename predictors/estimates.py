@@ -51,3 +51,17 @@ class Estimates:
     memory: tuple[Memory, ...]
     kernels: tuple[tuple[KernelEstimate, ...], ...]
     lowering: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KernelCosts:
+    """What each kernel of a network adds to its latency, in milliseconds, all ``(n_kernels,)``.
+
+    Attributes:
+        latency_ms: its share.
+        over_ms, under_ms: how much more, or less, it may be because the profile has nothing like it.
+    """
+
+    latency_ms: NDArray[np.float64]
+    over_ms: NDArray[np.float64]
+    under_ms: NDArray[np.float64]

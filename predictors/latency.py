@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -17,7 +16,7 @@ from predictors.attribution import attributed
 from predictors.calibration import GUARANTEE, Calibration, difficulty, spread_of
 from predictors.correction import Correction
 from predictors.errors import NotFitted
-from predictors.estimates import Estimates, KernelEstimate
+from predictors.estimates import Estimates, KernelCosts, KernelEstimate
 from predictors.kernel_model import BOUNDS, SHORTEST, Executions, KernelModel, executions
 from predictors.lowering import LearnedLowering
 from predictors.memory import peak_memory
@@ -32,20 +31,6 @@ _CALM = 1.04  # times the slowness of calm moments
 _FEWEST_TIMED = 8
 _UNPROFILED = 3.0  # physics alone: a kernel may take so many times as long, or as short
 _PER_SIZE = 0.5  # a kernel twice as large as any profiled may take 2**0.5 times as long as the law says
-
-
-@dataclass(frozen=True)
-class KernelCosts:
-    """What each kernel of a network adds to its latency, in milliseconds, all ``(n_kernels,)``.
-
-    Attributes:
-        latency_ms: its share.
-        over_ms, under_ms: how much more, or less, it may be because the profile has nothing like it.
-    """
-
-    latency_ms: Floats
-    over_ms: Floats
-    under_ms: Floats
 
 
 @final

@@ -17,11 +17,13 @@ def added_up(lowerings: Mapping[str, Lowering], timed_s: Mapping[str, float]) ->
     """
     sums = {digest: _sum(lowering) for digest, lowering in lowerings.items()}
     ratios = [timed_s[digest] / sums[digest] for digest in timed_s if sums[digest] > 0]
-    level = float(np.median(ratios)) if ratios else np.nan
+    if not ratios:
+        return {}
+    level = float(np.median(ratios))
     return {
         digest: total * level
         for digest, total in sums.items()
-        if digest not in timed_s and total > 0 and np.isfinite(level) and _hangs_together(lowerings[digest])
+        if digest not in timed_s and total > 0 and _hangs_together(lowerings[digest])
     }
 
 

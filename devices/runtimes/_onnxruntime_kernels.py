@@ -39,7 +39,7 @@ def executed(graph: Graph, optimised: Blob, trace: Blob, wholes: Blob | None = N
     runs = _Runs.read(lowered, trace)
     seconds = np.array(runs.seconds)
     if wholes is not None:
-        seconds = _without_profiler(seconds, _undisturbed(np.frombuffer(wholes)))
+        seconds = _without_profiler(seconds, _fastest_quarter(np.frombuffer(wholes)))
     constants = {tensor.name: _tensor_type(tensor) for tensor in lowered.initializer}
     outputs = {value.name for value in lowered.output}
     nodes = map_nodes(graph, lowered).kernels
@@ -131,8 +131,8 @@ def _typical(micros: NDArray[np.float64]) -> NDArray[np.float64]:
     return fast * 1e-6 + _FLOOR_S
 
 
-def _undisturbed(seconds: NDArray[np.float64]) -> float:
-    """The mean over the fastest quarter of whole runs, of which the clock is fine enough: it repeats better than that of half."""
+def _fastest_quarter(seconds: NDArray[np.float64]) -> float:
+    """Their mean. The clock of whole runs is fine enough for it, and it repeats better than that of the faster half."""
     return float(np.sort(seconds)[: max(1, len(seconds) // 4)].mean())
 
 

@@ -62,7 +62,7 @@ class Halving:
             "settings": settings.model_dump(),
             "seed": seed,
             "task": task.name,
-            "genes": [[gene.name, list(gene.options)] for gene in space.genes],
+            "genes": space.genes_to_json(),
         }
         self._answers: dict[Genotype, tuple[float, int]] = {}
 

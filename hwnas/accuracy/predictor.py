@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,7 +57,7 @@ class Predictor:
             "settings": settings.model_dump(mode="json"),
             "seed": seed,
             "task": task.name,
-            "genes": [[gene.name, list(gene.options)] for gene in space.genes],
+            "genes": space.genes_to_json(),
         }
         of = settings.of
         self._of = accuracy.open(
@@ -77,8 +77,7 @@ class Predictor:
     def accuracy(self, genotypes: Genotypes, evaluate_all: EvaluateAll | None = None) -> NDArray[np.float64]:
         """``(n,)`` predicted numbers; see :class:`hwnas.accuracy.Copyable`."""
         if self._fitted is None:
-            known = list(self._evaluated(evaluate_all or partial(map, self.evaluate)))
-            networks, numbers = (np.concatenate(part) for part in zip(*known, strict=True))
+            networks, numbers = self._evaluated(evaluate_all or partial(map, self.evaluate))
             self._fitted = AccuracyPredictor(self._space).fit(networks, numbers)
             self._on_event(
                 Note(
@@ -88,22 +87,19 @@ class Predictor:
             )
         return self._fitted.accuracy(genotypes)
 
-    def _evaluated(self, evaluate_all: EvaluateAll) -> Iterator[tuple[Genotypes, NDArray[np.float64]]]:
-        """Networks with their numbers, some at a time; from the journal where it has them."""
+    def _evaluated(self, evaluate_all: EvaluateAll) -> tuple[Genotypes, NDArray[np.float64]]:
+        """The networks with their numbers, evaluated some at a time as far as the journal does not have them."""
         drawn = unseen(self._space.sample(np.random.default_rng(self._seed), self._settings.networks), set())
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with Journal(self._path, self._header) as journal:
-            done = 0
-            for unit in journal.units:
-                done += len(unit["genotypes"])
-                yield np.array(unit["genotypes"], np.int64), np.array(unit["accuracy"], np.float64)
-            while done < len(drawn):
-                networks = drawn[done : done + _AT_A_TIME]
-                numbers = [float(number) for number in evaluate_all(list(networks))]
-                journal.append({"unit": "evaluated", "genotypes": networks.tolist(), "accuracy": numbers})
-                done += len(networks)
-                self._on_event(Progress("networks to learn from", done, len(drawn)))
-                yield networks, np.array(numbers, np.float64)
+            numbers = [number for unit in journal.units for number in unit["accuracy"]]
+            while len(numbers) < len(drawn):
+                networks = drawn[len(numbers) : len(numbers) + _AT_A_TIME]
+                found = [float(number) for number in evaluate_all(list(networks))]
+                journal.append({"unit": "evaluated", "genotypes": networks.tolist(), "accuracy": found})
+                numbers += found
+                self._on_event(Progress("networks to learn from", len(numbers), len(drawn)))
+        return drawn, np.array(numbers, np.float64)
 
 
 PLUGIN = Predictor
