@@ -23,7 +23,7 @@ from hwnas.task import Task
 from hwnas.train_settings import FitSettings, SupernetSettings
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 128, "validation_images": 100}
-NOT_TRAINED = ("tabulated", "zero_cost")
+WITHOUT_TRAINING_SETTINGS = "tabulated", "zero_cost", "ensemble", "predictor"
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +142,14 @@ def test_calibration_makes_evaluation_agree_with_the_batch(space: SearchSpace, t
 def test_accuracy_is_a_function_of_the_genotype(name: str, small: SearchSpace, task: Task, tmp_path: Path) -> None:
     events: list[Progress | Note] = []
     genotypes = small.sample(np.random.default_rng(1), 3)
-    others: dict[str, Any] = {"tabulated": {"table": str(tmp_path / "table.csv")}, "zero_cost": {"batch_size": 16}}
-    settings = others[name] if name in NOT_TRAINED else QUICK
-    assert issubclass(settings_of(name), FitSettings) == (name not in NOT_TRAINED)
+    others: dict[str, Any] = {
+        "tabulated": {"table": str(tmp_path / "table.csv")},
+        "zero_cost": {"batch_size": 16},
+        "ensemble": {"members": [{"model": "supernet", **QUICK}, {"model": "zero_cost", "batch_size": 16}]},
+        "predictor": {"of": {"model": "supernet", **QUICK}, "networks": 8},
+    }
+    settings = others[name] if name in WITHOUT_TRAINING_SETTINGS else QUICK
+    assert issubclass(settings_of(name), FitSettings) == (name not in WITHOUT_TRAINING_SETTINGS)
     names = [gene.name for gene in small.genes]
     pd.DataFrame(genotypes, columns=names).assign(accuracy=[0.9, 0.8, 0.7]).to_csv(tmp_path / "table.csv", index=False)
 

@@ -32,12 +32,12 @@ class PredictorSettings(Settings):
     """What it learns from.
 
     Attributes:
-        networks: drawn at random from the space.
-        of: the model that says how accurate those are.
+        of: the model that says how accurate networks are.
+        networks: how many, drawn at random from the space.
     """
 
-    networks: Annotated[int, Field(ge=2)] = 200
     of: Member
+    networks: Annotated[int, Field(ge=2)] = 200
 
 
 class Predictor:
