@@ -63,12 +63,12 @@ KERNEL_FEATURES = (
 )
 TERMS = (
     "call", "macs", "blocked_macs", "padded_macs", "edge_macs", "read_bytes", "write_bytes", "weight_bytes", "runs", "gathered",
-    "swept",
+    "swept", "swept_far",
 )  # fmt: skip
 """What a law of cost is a sum of. ``blocked_macs`` counts columns in whole vectors, ``padded_macs`` those on padding as well,
 ``edge_macs`` those at the edges; ``gathered`` are elements that are copied so that a convolution becomes a matrix product,
-``swept`` weights that are read at every step of a recurrence."""
-_NUMBERS = 25  # that _row gives
+``swept`` weights that are read at every step of a recurrence, and ``swept_far`` those from beyond a core's own cache."""
+_NUMBERS = 26  # that _row gives
 
 
 CONTEXT_FEATURES = (
@@ -115,7 +115,7 @@ def kernel_table(kernels: Sequence[Kernel]) -> KernelTable:
     family = np.array([r[0] for r in rows], np.str_)
     sort = np.array([SORTS.index(r[1]) for r in rows], np.int64)
     numbers = np.array([r[2] for r in rows], dtype=np.float64).reshape(-1, _NUMBERS)
-    macs, edge, swept, read, write, weight, lines, columns, depth, batch, run, *rest = numbers.T
+    macs, edge, swept, swept_far, read, write, weight, lines, columns, depth, batch, run, *rest = numbers.T
     moved = read + write + weight
     vectors = np.ceil(columns / LANES) * LANES / np.maximum(columns, 1)
     padded = np.maximum(lines * columns * depth * batch, macs)
@@ -125,7 +125,7 @@ def kernel_table(kernels: Sequence[Kernel]) -> KernelTable:
     terms = np.stack(
         [
             *(np.ones(len(rows)), macs, macs * vectors, padded * vectors, edge * vectors),
-            *(read, write, weight, lines * batch, gathered, swept),
+            *(read, write, weight, lines * batch, gathered, swept, swept_far),
         ],
         axis=1,
     )
@@ -208,6 +208,7 @@ def _row(kernel: Kernel) -> tuple[str, str, list[float]]:
             w.macs,
             w.edge_macs,
             w.swept,
+            w.swept_far,
             read,
             sum(t.nbytes for t in kernel.outputs),
             stored,

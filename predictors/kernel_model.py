@@ -37,7 +37,7 @@ BOUNDS = ("overhead", "compute", "bytes")
 _BOUND_BY = [[TERMS.index(t) for t in terms] for terms in (
     ("call", "runs"),
     ("macs", "blocked_macs", "padded_macs", "edge_macs"),
-    ("read_bytes", "write_bytes", "weight_bytes", "gathered", "swept"),
+    ("read_bytes", "write_bytes", "weight_bytes", "gathered", "swept", "swept_far"),
 )]  # fmt: skip
 _TREES = {"max_depth": 7, "eta": 0.06, "subsample": 0.8, "colsample_bytree": 0.8, "min_child_weight": 3, "lambda": 2.0}
 _ROUNDS = 300

@@ -27,7 +27,7 @@ from predictors.whole import added_up
 Floats = NDArray[np.float64]
 
 _FOLDS = 4
-_CALM = 1.04  # times the slowness of calm moments
+_CALM = 1.2  # times the slowness of calm moments
 _FEWEST_TIMED = 8
 _UNPROFILED = 3.0  # physics alone: a kernel may take so many times as long, or as short
 _PER_SIZE = 0.5  # a kernel twice as large as any profiled may take 2**0.5 times as long as the law says

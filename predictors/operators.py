@@ -16,6 +16,8 @@ from devices import Kernel
 
 Shape = tuple[int, ...]
 
+_CACHED = 2**16, 2**20  # elements of a matrix that any core's own cache holds, and that none does
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -26,6 +28,7 @@ class Work:
         edge_macs: those of output positions whose window reaches beyond the left or right edge, the whole width of the window:
             such positions are worked on one by one, others several at once.
         swept: elements of weights that are read again at every step.
+        swept_far: those of them that a core's own cache is too small for: none of the smallest matrices, all of the largest.
         rows, columns, depth, batch: the matrix product that it amounts to: ``batch`` times (rows, depth) by (depth, columns).
             For kernels that go over rows of a tensor: how many rows, and how long they are.
         run: elements that lie next to each other and are treated alike; of a convolution, output positions.
@@ -40,6 +43,7 @@ class Work:
     rows: float
     edge_macs: float = 0.0
     swept: float = 0.0
+    swept_far: float = 0.0
     columns: float = 1.0
     depth: float = 1.0
     batch: float = 1.0
@@ -171,17 +175,20 @@ def _product(k: _Seen) -> Work | None:
 
 
 def _recurrent(k: _Seen) -> Work | None:
-    matrices = [w for w in k.weights if len(w) == 3]
+    matrices = [w for w in k.weights if len(w) == 3][:2]  # behind them may be what the states begin with
     if len(k.source) != 3 or not matrices:
         return None
     steps, batch = k.source[:2]
     hidden = int(k.attributes.get("hidden_size", 1))
     macs = float(steps * batch * sum(math.prod(m) for m in matrices))
     swept = float(steps * math.prod(matrices[-1]))
+    small, large = _CACHED
+    far = math.log2(math.prod(matrices[-1][1:]) / small) / math.log2(large / small)
     return Work(
         macs,
         rows=steps,
         swept=swept,
+        swept_far=swept * min(1.0, max(0.0, far)),
         columns=hidden,
         depth=k.source[2],
         batch=batch,

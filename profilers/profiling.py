@@ -19,21 +19,20 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from devices import Device, Graph, Lowering, Profile, Session, Timing
+from devices import Device, Graph, Profile, Session, Timing
 from devices.errors import DeviceError, DeviceUnavailable, HwnasError, InvalidModel
 from devices.events import Note, OnEvent, Progress, ignore
 from devices.profile import ProfileWriter
 from profilers import sentinels
 from profilers.errors import MeasurementError
 from profilers.measuring import loaded, usual_ms
-from profilers.timing import DISTURBED, Deadline, measure, warm
+from profilers.timing import Deadline, measure, warm
 
 BATCH = 100
 FIRST_BATCH = 25  # in the first visit, so that little time is enough for some networks
 VISITS = 4
 ROUNDS = 4  # undisturbed ones wanted in a visit
 GLANCE_RUNS = 50, 5  # of the small and the medium sentinel
-LOOKS = 2  # at a network's kernels, at most, until the machine is calm
 
 
 @dataclass(frozen=True)
@@ -222,23 +221,15 @@ class _Work:
         if digest in self._writer.lowered or digest in self._writer.lost:
             return
         self._learn_usual()
-        best: tuple[float, Lowering, NDArray[np.float64]] | None = None
+        before = self._glance_ms if self._glance_ms is not None else self._glance()
         try:
-            for _ in range(LOOKS):
-                before = self._glance_ms if self._glance_ms is not None else self._glance()
-                lowering = self._device.lower(self._graphs[digest], memory=digest not in self._soups)
-                after = self._glance_ms = self._glance()
-                slowest = float((np.maximum(before, after) / self._usual_ms[: len(after)]).max())
-                if best is None or slowest < best[0]:
-                    best = slowest, lowering, np.sqrt(before * after)
-                if slowest <= 1 + DISTURBED:
-                    break
+            lowering = self._device.lower(self._graphs[digest], memory=digest not in self._soups)
+            self._glance_ms = self._glance()
         except (DeviceError, InvalidModel) as error:
             self._lost(digest, error)
             return
-        assert best is not None
-        _, lowering, around = best
-        self._writer.lowering(self._graphs[digest], lowering, dict(zip(self._sentinels, around.tolist(), strict=False)))
+        around = np.sqrt(before * self._glance_ms).tolist()
+        self._writer.lowering(self._graphs[digest], lowering, dict(zip(self._sentinels, around, strict=False)))
 
     def _time(self, digests: Sequence[str], visit: int | None) -> None:
         """Record one visit of a batch. If it fails, its halves are tried until the network to blame is alone."""

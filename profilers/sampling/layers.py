@@ -12,8 +12,8 @@ from profilers.sampling import parts
 from profilers.sampling.builder import Builder
 
 LAYERS = 20
-MACS = 2e4, 1e8
-_LEAST = 1e6
+MACS = 2e4, 5e8
+_LEAST = 2e6
 _SIDE, _LENGTH, _FEWEST = 256, 16_000, 3
 _RATIOS = (1.0, 2.0, 4.0, 6.0, 0.5, 0.25, 0.17)
 _USUAL_RATIOS = (4, 2, 1, 0.5, 1.5, 1, 0.5)
@@ -31,7 +31,7 @@ def network(b: Builder, batch: int) -> None:
     most = math.exp(b.rng.uniform(math.log(_LEAST), math.log(MACS[1])))  # weights stay in the caches, or do not
     for _ in range(LAYERS):
         macs = math.exp(b.rng.uniform(math.log(MACS[0]), math.log(most)))
-        if b.chance(0.06):
+        if b.chance(0.08):
             _recurrence(b, batch, macs)
         elif b.chance(convolutions):
             _convolution(b, batch, macs, activation)
