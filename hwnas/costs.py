@@ -196,7 +196,7 @@ def compile_costs(
         predictor.run_overhead_ms,
         float(np.mean([rest for _, rest in files])),
         calibration.p50,
-        float(np.median(calibration.p50_upper(predictor.difficulty(lowerings), guarantee))),
+        float(np.median(calibration.p50_upper(predictor.expected_error(lowerings), guarantee))),
     )
 
 

@@ -63,11 +63,7 @@ class Proposer:
         new = profile.graphs.keys() - self._shares.keys()
         self._shares |= {digest: shares(profile.graphs[digest]) for digest in new}
         graphs = least_known(self._candidates(batch), (self._shares[d] for d in profile.graphs))
-        return Proposal(
-            tuple(g for g in graphs if not sampling.is_soup(g)),
-            (*self._timed(batch), *self._timed(batch - 1)),
-            tuple(g for g in graphs if sampling.is_soup(g)),
-        )
+        return Proposal(tuple(graphs), (*self._timed(batch), *self._timed(batch - 1)))
 
     @cached_property
     def _first(self) -> tuple[Graph, ...]:

@@ -93,15 +93,9 @@ class LatencyPredictor:
         self.spread_ = spread_of(
             data.table.family[data.kernel], np.abs(np.log(np.maximum(data.seconds, SHORTEST) / apart))
         )
-        held_out_ms, difficult = 1e3 * held_out[: len(timed)], self._difficulty(data, costs)[: len(timed)]
-        self.held_out_ms_ = dict(zip(timed, held_out_ms.tolist(), strict=True))
-        timings = [profile.timings[d] for d in timed]
-        self.calibration_ = Calibration.fit(
-            held_out_ms,
-            np.array([t.latency_ms for t in timings]),
-            np.array([t.p50_ms for t in timings]),
-            difficult,
-        )
+        self.held_out_ms_ = dict(zip(timed, (1e3 * held_out).tolist(), strict=False))
+        p50_ms = np.array([profile.timings[d].p50_ms for d in timed])
+        self.calibration_ = Calibration.fit(1e3 * held_out, 1e3 * latency, p50_ms, self._difficulty(data, costs))
         return self
 
     def _difficulty(self, data: Executions, costs: Floats) -> Floats:
@@ -111,10 +105,11 @@ class LatencyPredictor:
         spread = np.array([self.spread_.get(str(f), worst) for f in data.table.family]).reshape(-1)
         return difficulty(costs, spread[data.kernel], family[data.kernel], data.network)
 
-    def difficulty(self, lowerings: Sequence[Lowering]) -> Floats:
-        """``(n,)`` expected relative errors, by which intervals are scaled."""
+    def expected_error(self, lowerings: Sequence[Lowering]) -> Floats:
+        """``(n,)`` what intervals are scaled by."""
         data = executions(lowerings)
-        return self._difficulty(data, _predict(self.kernel_model_, self.correction_, data)[0])
+        costs, latency = _predict(self.kernel_model_, self.correction_, data)
+        return self.calibration_.expected_error(self._difficulty(data, costs), 1e3 * latency)
 
     @property
     def run_overhead_ms(self) -> float:
@@ -154,14 +149,14 @@ class LatencyPredictor:
             )
             for low, c in zip(lowerings, costs, strict=True)
         )
-        difficult = self.difficulty(lowerings)
-        low, high = self.calibration_.interval(difficult)
+        expected = self.expected_error(lowerings)
+        low, high = self.calibration_.interval(expected)
         return Estimates(
             latency,
             latency * self.calibration_.p50,
             np.maximum((latency - under) * low, 0.0),
             (latency + over) * high,
-            (latency + over) * self.calibration_.p50_upper(difficult, guarantee),
+            (latency + over) * self.calibration_.p50_upper(expected, guarantee),
             tuple(peak_memory(low.kernels) for low in lowerings),
             kernels,
             tuple("learned" if low.learned else "exact" for low in lowerings),

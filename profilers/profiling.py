@@ -40,14 +40,13 @@ class Proposal:
     """What to measure next.
 
     Attributes:
-        graphs: networks of which the kernels and memory are wanted.
-        timed: networks that are timed whole, in one visit, all on the device at the same time.
-        soups: pieces side by side that make no network: the kernels alone are wanted.
+        graphs: networks, or pieces side by side, of which the kernels alone are wanted.
+        timed: networks of which kernels and memory are wanted, and that are timed whole, in one visit, all on the device at the
+            same time.
     """
 
     graphs: tuple[Graph, ...] = ()
     timed: tuple[Graph, ...] = ()
-    soups: tuple[Graph, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ class _Work:
         self._device = device
         self._writer = writer
         self._graphs: dict[str, Graph] = {}
-        self._soups: set[str] = set()
+        self._kernels_alone: set[str] = set()
         self._beside = beside
         self._seed = seed
         self._on_event = on_event
@@ -204,8 +203,8 @@ class _Work:
     def take(self, proposal: Proposal) -> list[_Step]:
         """The units of a proposal."""
         self._graphs.clear()  # thousands of networks may be proposed in a profile's time
-        lowered, timed = self.know(*proposal.soups, *proposal.graphs), self.know(*proposal.timed)
-        self._soups = set(lowered[: len(proposal.soups)])
+        lowered, timed = self.know(*proposal.graphs), self.know(*proposal.timed)
+        self._kernels_alone = set(lowered) - set(timed)
         steps = [_Step((d,)) for d in dict.fromkeys((*lowered, *timed))]
         return [*steps, _Step(tuple(dict.fromkeys(timed)), timed=True)] if timed else steps
 
@@ -223,7 +222,7 @@ class _Work:
         self._learn_usual()
         before = self._glance_ms if self._glance_ms is not None else self._glance()
         try:
-            lowering = self._device.lower(self._graphs[digest], memory=digest not in self._soups)
+            lowering = self._device.lower(self._graphs[digest], memory=digest not in self._kernels_alone)
             self._glance_ms = self._glance()
         except (DeviceError, InvalidModel) as error:
             self._lost(digest, error)

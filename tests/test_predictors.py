@@ -172,12 +172,23 @@ def test_positions_at_the_edge_are_told_from_those_inside(kernel: int, stride: i
     assert found.run == (size**2 if kernel == stride == 1 else inside)
 
 
-def test_a_recurrence_reads_its_weights_at_every_step() -> None:
-    shapes = f32(6, 2, 5), f32(1, 16, 5), f32(1, 16, 4)
+@pytest.mark.parametrize("states", [(), (f32(1, 2, 4), f32(1, 2, 4))])
+def test_a_recurrence_reads_its_weights_at_every_step(states: tuple[TensorType, ...]) -> None:
+    shapes = f32(6, 2, 5), f32(1, 16, 5), f32(1, 16, 4), f32(1, 32), *states
     operands = tuple(Operand(shape, i > 0) for i, shape in enumerate(shapes))
     lstm = Kernel("LSTM", operands, (f32(6, 1, 2, 4),), (("hidden_size", 4),))
     _, found = work(lstm)
-    assert (found.macs, found.swept) == (6 * 2 * 16 * (5 + 4), 6 * 16 * 4)
+    assert (found.macs, found.swept, found.swept_far) == (6 * 2 * 16 * (5 + 4), 6 * 16 * 4, 0)
+
+
+def test_matrices_too_large_for_a_cache_are_swept_from_afar() -> None:
+    def far(hidden: int) -> float:
+        shapes = f32(6, 1, 5), f32(1, 4 * hidden, 5), f32(1, 4 * hidden, hidden)
+        operands = tuple(Operand(shape, i > 0) for i, shape in enumerate(shapes))
+        _, found = work(Kernel("LSTM", operands, (f32(6, 1, 1, hidden),), (("hidden_size", hidden),)))
+        return found.swept_far / found.swept
+
+    assert far(64) == 0 < far(256) < far(384) < far(1024) == 1
 
 
 @pytest.mark.parametrize(
@@ -449,7 +460,7 @@ def test_too_little_to_learn_from_is_an_error(tmp_path: Path) -> None:
     timings = {g.digest(): t for g, _, t in found}
     assert issubclass(NotFitted, HwnasError)
     wide = LatencyPredictor().fit(replace(few, timings=timings)).calibration_
-    low, high = wide.interval(np.array([0.02]))
+    low, high = wide.interval(wide.expected_error(np.array([0.02]), np.array([1.0])))
     assert low[0] < 0.99 < 1.01 < high[0]
 
 
@@ -463,13 +474,27 @@ def test_intervals_cover_as_often_as_they_say() -> None:
         difficult = rng.uniform(0.01, 0.1, 61)
         truth = np.exp(rng.standard_t(4, 61) * difficult)
         calibration = Calibration.fit(np.ones(60), truth[:60], 1.02 * truth[:60], difficult[:60])
-        (low,), (high,) = calibration.interval(difficult[60:])
+        expected = calibration.expected_error(difficult[60:], np.ones(1))
+        (low,), (high,) = calibration.interval(expected)
         inside.append(low <= truth[60] <= high)
-        below.append(1.02 * truth[60] <= calibration.p50_upper(difficult[60:])[0])
-        wider = calibration.p50_upper(difficult[60:], 0.98)
-        assert wider[0] >= calibration.p50_upper(difficult[60:])[0]
+        below.append(1.02 * truth[60] <= calibration.p50_upper(expected)[0])
+        wider = calibration.p50_upper(expected, 0.98)
+        assert wider[0] >= calibration.p50_upper(expected)[0]
     assert 0.85 <= np.mean(inside) <= 0.96
     assert 0.91 <= np.mean(below) <= 0.99
+
+
+def test_what_errs_more_when_short_has_wider_intervals_when_short() -> None:
+    rng = np.random.default_rng(0)
+    predicted_ms, alike = np.exp(rng.uniform(-3, 3, 400)), np.full(400, 0.05)
+    truth = predicted_ms * np.exp(0.05 * predicted_ms**-0.3 * rng.laplace(size=400))
+    calibration = Calibration.fit(predicted_ms, truth, truth[:100], alike)
+    low, high = calibration.interval(calibration.expected_error(np.full(2, 0.05), np.array([0.1, 10.0])))
+    assert np.log(high[0] / low[0]) > 2 * np.log(high[1] / low[1])
+    inside = [np.mean((low <= r) & (r <= high)) for part in (predicted_ms < 0.3, predicted_ms > 3)
+              for low, high in [calibration.interval(calibration.expected_error(alike[part], predicted_ms[part]))]
+              for r in [truth[part] / predicted_ms[part]]]  # fmt: skip
+    assert all(0.82 < share < 0.97 for share in inside)
 
 
 def test_errors_within_a_family_add_up_and_those_of_families_do_not() -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from devices.graph import Graph
 
 _TRACE_RUNS = ((3, math.inf), (10, 0.15), (30, 0.1))  # so many, unless that takes so many seconds
-_BLOCK = 5  # of them in a row
+_BLOCK = 10  # of them in a row
 _APART_S = 0.01  # between two blocks, at least: what disturbs a machine for a moment should not meet all of them
 WARMUP_RUNS = 3
 MEMORY_RUNS = 3
