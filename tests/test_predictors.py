@@ -422,6 +422,7 @@ def test_a_damaged_predictor_is_refused_and_learnt_again(profile_path: Path, tmp
 
 
 def test_a_predictor_whose_parts_are_damaged_is_refused(profile_path: Path, tmp_path: Path) -> None:
+    load_or_fit(profile_path)
     value = json.loads(predictor_path(profile_path).read_text())
     for key in ("kernel_model", "correction", "calibration"):
         path = tmp_path / f"{key}.json"
