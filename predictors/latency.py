@@ -250,8 +250,8 @@ def _kernel_model(
 
 
 def _calm(profile: Profile) -> list[str]:
-    """Networks whose kernels were measured while the machine was calm: what disturbs the sentinels by a tenth makes kernels half
-    as long again, and unevenly so. The calmer half at least."""
+    """Networks whose kernels were measured while the machine was hardly disturbed: what slows the sentinels by more slows kernels
+    unevenly. The calmer half at least."""
     slowness = {d: low.slowness for d, low in profile.lowerings.items()}
     calmest, usual = np.quantile(list(slowness.values()), (0.1, 0.5))
     limit = max(_CALM * calmest, usual)

@@ -295,12 +295,13 @@ def _resize(k: _Seen) -> Work:
     size = math.prod(k.target)
     mode = k.attributes.get("mode", "nearest")
     variant = mode.decode() if isinstance(mode, bytes) else str(mode)
+    last, kept = k.target[-1] if k.target else 1, k.source[-1:] == k.target[-1:]
     return Work(
         float(size),
-        rows=size / max(1, k.target[-1] if k.target else 1),
-        columns=k.target[-1],
-        run=k.source[-1],
-        variant=variant,
+        rows=size / max(1, last),
+        columns=last,
+        run=k.source[-1] if k.source else 1,
+        variant=f"{variant} of rows" if kept else variant,
     )
 
 

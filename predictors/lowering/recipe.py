@@ -52,8 +52,10 @@ def make_type(recipe: Recipe, types: Types) -> TensorType | None:
             shape[axis] = -(-shape[axis] // block) * block
             return TensorType(of.dtype, tuple(shape))
         case ("sizes", axes, dtype, sizes):
+            if axes != _axes(types) and not all(map(_of_any_rank, sizes)):
+                return None
             name, made = _dtype(dtype, types), [_size(s, types) for s in sizes]
-            if axes != _axes(types) or name is None or any(size is None for size in made):
+            if name is None or any(size is None for size in made):
                 return None
             return TensorType(name, tuple(size for size in made if size is not None))
     return None
@@ -105,13 +107,18 @@ def _sizes(types: Types, size: int) -> list[Recipe]:
     found: list[Recipe] = []
     for key, of in types.items():
         rank = len(of.shape)
-        for axis in (*range(rank), *range(-rank, 0)):
+        for axis in (*range(min(rank, 1)), *range(-rank, 0), *range(1, rank)):
             found.append(("size", key, axis))
             found += [(kind, key, axis, block) for kind in ("blocks", "blocks or one") for block in _BLOCKS]
             found += [("before", key, axis), ("from", key, axis)]
     order = {"size": 0, "blocks": 1, "blocks or one": 2, "before": 3, "from": 4}
     found.sort(key=lambda r: order[r[0]])
     return [r for r in found if _size(r, types) == size]
+
+
+def _of_any_rank(size: Recipe) -> bool:
+    """Whether a size follows in the same way from tensors of more or fewer axes: from the first one, or counted from behind."""
+    return size[0] == "number" or size[2] <= 0
 
 
 def _size(recipe: Recipe, types: Types) -> int | None:
@@ -141,7 +148,6 @@ def own_type(types: Types) -> TensorType:
 
 
 def _axes(types: Types) -> int:
-    """How one size follows from others says nothing about tensors of more or fewer axes."""
     return len(own_type(types).shape)
 
 

@@ -97,7 +97,7 @@ def _convolution(b: Builder, batch: int, macs: float, activation: str) -> None:
         parts.shuffle(b, y, b.pick([2, 4]))
     elif b.chance(0.1):
         parts.pool(b, y)
-    elif b.chance(0.05) and math.prod(b.shape(y)) < _GROWN:
+    elif b.chance(0.08) and math.prod(b.shape(y)) < _GROWN:
         parts.resize(b, y)
 
 
@@ -127,7 +127,8 @@ def _product(b: Builder, batch: int, macs: float, activation: str) -> None:
         case "gemm":
             y = b.linear(b.input(rows, depth), width)
         case "vector":
-            y = b.linear(b.input(b.pick([1, 1, batch]), b.width(4, 1280)), b.width(1, 1280))
+            rows, depth = b.pick([1, 1, batch]), b.width(4, 8192)
+            y = b.linear(b.input(rows, depth), min(4096, max(1, round(macs / depth / rows))))
         case "tokens":
             y = b.linear(b.input(batch, max(1, rows // batch), depth), width)
         case _:
