@@ -52,7 +52,8 @@ def make_type(recipe: Recipe, types: Types) -> TensorType | None:
             shape[axis] = -(-shape[axis] // block) * block
             return TensorType(of.dtype, tuple(shape))
         case ("sizes", axes, dtype, sizes):
-            if axes != _axes(types) and not all(map(_of_any_rank, sizes)):
+            axes_here = _axes(types)
+            if axes != axes_here and (len(sizes) >= min(axes, axes_here) or not all(map(_of_any_rank, sizes))):
                 return None
             name, made = _dtype(dtype, types), [_size(s, types) for s in sizes]
             if name is None or any(size is None for size in made):
@@ -117,7 +118,8 @@ def _sizes(types: Types, size: int) -> list[Recipe]:
 
 
 def _of_any_rank(size: Recipe) -> bool:
-    """Whether a size follows in the same way from tensors of more or fewer axes: from the first one, or counted from behind."""
+    """Whether a size follows in the same way from tensors of more or fewer axes: from the first one, or counted from behind. That
+    is so where axes were joined."""
     return size[0] == "number" or size[2] <= 0
 
 

@@ -21,7 +21,10 @@ def types_of(view: View, found: Match) -> Types:
 
 
 def owning(view: View, found: Match, source: Source, types: Types) -> Types:
-    """With the type of the tensor that an operand stands for in front."""
+    """With the type of the tensor that an operand stands for in front. Constants alone decide what constants are like."""
+    if source[0] == "c":
+        fixed = {("x", i): types["x", i] for i, name in enumerate(found.outside) if view.fixed(name)}
+        types = fixed or types
     match source:
         case ("x" | "c", i) if i >= 0:
             return {("own", 0): view.type(found.outside[i]), **types}
