@@ -193,16 +193,25 @@ class WorkerSession:
 
     def kernels(self, *, timed: bool = True) -> Sequence[ExecutedKernel]:
         """What the runtime really executes, in order."""
-        files = self._ask_with_model("trace", self._device.runtime.trace_model(self._graph), {"timed": timed})[1]
-        return self._device.runtime.kernels(self._graph, files)
+        return self._executed(self._device.runtime.trace_model(self._graph), timed=timed)
 
     def lowering(self, *, memory: bool = True) -> Lowering:
         """Kernels and memory together; see :meth:`devices.Device.lower`."""
         runtime, model = self._device.runtime, self._device.runtime.trace_model(self._graph)
-        kernels = tuple(runtime.kernels(self._graph, self._ask_with_model("trace", model, {"timed": True})[1]))
+        kernels = self._executed(model, timed=True)
         if not memory or not isinstance(runtime, ReportsMemory):
             return Lowering(kernels, estimated_memory(kernels))
         return Lowering(kernels, runtime.memory_of(self._ask_with_model("memory", model)[1]))
+
+    def _executed(self, model: Blob, *, timed: bool) -> tuple[ExecutedKernel, ...]:
+        """Kernels by the trace of a model as it is traced. One that nobody can read costs this model alone."""
+        files = self._ask_with_model("trace", model, {"timed": timed})[1]
+        try:
+            return tuple(self._device.runtime.kernels(self._graph, files))
+        except (LookupError, ValueError) as error:
+            raise DeviceError(
+                f"What {self._device.info.spec} executes of this model cannot be read from its trace: {error!r}"
+            ) from error
 
     def resident_bytes(self) -> int:
         """Growth of the worker process by loading and running the model once more."""

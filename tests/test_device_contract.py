@@ -26,6 +26,7 @@ from devices import Graph, Node, TensorType, runtimes
 from devices.errors import DeviceError, DeviceTimedOut, DeviceUnavailable
 from devices.graph import random_inputs
 from devices.remote import WorkerDevice
+from profilers import sampling
 
 STATUS = {status.name: status for status in devices.describe()}
 MUST_RUN = {"mnn", "onnxruntime", "openvino", "torch"}  # what `make test` installs: never skipped
@@ -246,6 +247,24 @@ def test_every_node_is_accounted_for(device: WorkerDevice) -> None:
         assert all(-1 <= source < i for source in k.reads)
         assert len(k.reads) == sum(not operand.constant for operand in k.kernel.inputs)
         assert k.seconds is None or k.seconds > 0
+
+
+@pytest.mark.parametrize("name", ["mnn", "onnxruntime", "openvino"])
+def test_random_networks_are_executed_or_refused(name: str) -> None:
+    drawn = [sampling.network(1, i) for i in (*range(16), 91)]  # OpenVINO has two nodes of one name in the last
+    executed, refusals = 0, []
+    with devices.open(name) as device:
+        for graph in drawn if name != "mnn" else [g for g in drawn if not g.name.endswith("int8")]:
+            try:
+                kernels = device.kernels(graph)
+            except DeviceError as error:
+                refusals.append(error.message)
+                continue
+            assert {n for k in kernels for n in k.nodes} <= {node.name for node in graph.nodes}
+            assert sum(bool(k.nodes) for k in kernels) > len(kernels) / 3, graph.name
+            executed += 1
+    assert executed > 2 * len(refusals), refusals
+    assert not [r for r in refusals if "cannot be read from its trace" in r]
 
 
 def test_kernel_times_add_up_to_the_run(device: WorkerDevice) -> None:

@@ -170,7 +170,7 @@ def _mean_us(request: openvino.InferRequest) -> dict[str, int]:
 def _described(model: openvino.Model) -> list[dict[str, Any]]:
     """The nodes of an executable graph in the order of execution; what they read is (position of the node, number of output)."""
     operators = model.get_ordered_ops()
-    position = {node.get_friendly_name(): i for i, node in enumerate(operators)}
+    position = {node.get_name(): i for i, node in enumerate(operators)}  # friendly names may occur twice
     described = []
     for node in operators:
         told = {key: str(getattr(value, "value", value)) for key, value in node.get_rt_info().items()}
@@ -183,7 +183,7 @@ def _described(model: openvino.Model) -> list[dict[str, Any]]:
                 "layouts": told.get("outputLayouts", ""),
                 "order": int(told.get("execOrder", 0)),
                 "originals": told.get("originalLayersNames", ""),
-                "reads": [(position[s.get_node().get_friendly_name()], s.get_index()) for s in sources],
+                "reads": [(position[s.get_node().get_name()], s.get_index()) for s in sources],
                 "outputs": [
                     (port.get_element_type().get_type_name(), list(port.get_shape())) for port in node.outputs()
                 ],
