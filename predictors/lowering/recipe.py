@@ -120,7 +120,7 @@ def _sizes(types: Types, size: int) -> list[Recipe]:
 def _of_any_rank(size: Recipe) -> bool:
     """Whether a size follows in the same way from tensors of more or fewer axes: from the first one, or counted from behind. That
     is so where axes were joined."""
-    return size[0] == "number" or size[2] <= 0
+    return size[0] == "number" or int(size[2]) <= 0
 
 
 def _size(recipe: Recipe, types: Types) -> int | None:
