@@ -204,7 +204,7 @@ class WorkerSession:
         return Lowering(kernels, runtime.memory_of(self._ask_with_model("memory", model)[1]))
 
     def _executed(self, model: Blob, *, timed: bool) -> tuple[ExecutedKernel, ...]:
-        """Kernels by the trace of a model as it is traced. One that nobody can read costs this model alone."""
+        """Kernels, from the trace of the serialised ``model``. A trace that nobody can read costs this model alone."""
         files = self._ask_with_model("trace", model, {"timed": timed})[1]
         try:
             return tuple(self._device.runtime.kernels(self._graph, files))

@@ -13,6 +13,7 @@ from devices import Device, ExecutedKernel, Graph
 from devices.events import OnEvent, Progress, ignore
 from hwnas.space import Genotypes, SearchSpace
 from predictors import LatencyPredictor, bytes_in_use
+from predictors.calibration import Calibration
 
 Floats = NDArray[np.float64]
 
@@ -71,7 +72,9 @@ class CompiledCosts:
         live: ``(pieces + 1,)`` highest use of activations while the piece runs, in bytes.
         run_overhead_ms: what a run costs beside its pieces.
         file_bytes: what a file has beside its pieces.
-        p50, p50_upper: factors from latency to the median and to its upper bound.
+        calibration: what it knows of medians and of errors.
+        difficulty: of the space's networks, which are alike in it.
+        guarantee: probability with which a network's median latency is below its upper bound.
     """
 
     space: SearchSpace
@@ -79,8 +82,9 @@ class CompiledCosts:
     live: Floats
     run_overhead_ms: float
     file_bytes: float
-    p50: float
-    p50_upper: float
+    calibration: Calibration
+    difficulty: float
+    guarantee: float
     source: ClassVar[str] = "predicted"
 
     def costs(self, genotypes: Genotypes) -> Costs:
@@ -94,10 +98,11 @@ class CompiledCosts:
                 np.maximum(live[rows], self.live[place], out=live[rows])
         added, doubt, weight_bytes, file_bytes = sums.T
         latency = added + self.run_overhead_ms
+        expected = self.calibration.expected_error(np.full(n, self.difficulty), latency)
         return Costs(
             latency,
-            latency * self.p50,
-            (latency + doubt) * self.p50_upper,
+            latency * self.calibration.p50,
+            (latency + doubt) * self.calibration.p50_upper(expected, self.guarantee),
             weight_bytes + live,
             file_bytes + self.file_bytes,
         )
@@ -188,15 +193,15 @@ def compile_costs(
         live = np.zeros((len(index), 1))
         np.maximum.at(live[:, 0], place, bytes_in_use(low.kernels))
         highest.append(live)
-    calibration = predictor.calibration_
     return CompiledCosts(
         space,
         mean(added, 4),
         mean(highest, 1)[:, 0],
         predictor.run_overhead_ms,
         float(np.mean([rest for _, rest in files])),
-        calibration.p50,
-        float(np.median(calibration.p50_upper(predictor.expected_error(lowerings), guarantee))),
+        predictor.calibration_,
+        float(np.median(predictor.difficulty(lowerings))),
+        guarantee,
     )
 
 

@@ -105,11 +105,10 @@ class LatencyPredictor:
         spread = np.array([self.spread_.get(str(f), worst) for f in data.table.family]).reshape(-1)
         return difficulty(costs, spread[data.kernel], family[data.kernel], data.network)
 
-    def expected_error(self, lowerings: Sequence[Lowering]) -> Floats:
-        """``(n,)`` what intervals are scaled by."""
+    def difficulty(self, lowerings: Sequence[Lowering]) -> Floats:
+        """``(n,)`` see :func:`predictors.calibration.difficulty`."""
         data = executions(lowerings)
-        costs, latency = _predict(self.kernel_model_, self.correction_, data)
-        return self.calibration_.expected_error(self._difficulty(data, costs), 1e3 * latency)
+        return self._difficulty(data, _predict(self.kernel_model_, self.correction_, data)[0])
 
     @property
     def run_overhead_ms(self) -> float:
@@ -149,7 +148,8 @@ class LatencyPredictor:
             )
             for low, c in zip(lowerings, costs, strict=True)
         )
-        expected = self.expected_error(lowerings)
+        each = np.concatenate([np.empty(0), *(c.latency_ms for c in costs)])
+        expected = self.calibration_.expected_error(self._difficulty(data, each), own + self.run_overhead_ms)
         low, high = self.calibration_.interval(expected)
         return Estimates(
             latency,

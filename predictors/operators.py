@@ -183,7 +183,7 @@ def _recurrent(k: _Seen) -> Work | None:
     macs = float(steps * batch * sum(math.prod(m) for m in matrices))
     swept = float(steps * math.prod(matrices[-1]))
     small, large = _CACHED
-    far = math.log2(math.prod(matrices[-1][1:]) / small) / math.log2(large / small)
+    far = math.log2(max(1, math.prod(matrices[-1][1:])) / small) / math.log2(large / small)
     return Work(
         macs,
         rows=steps,
