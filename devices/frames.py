@@ -15,7 +15,7 @@ Blob = bytes | bytearray | memoryview
 B = TypeVar("B", bytes, bytearray)
 _LENGTH = struct.Struct(">Q")
 PREFIX = _LENGTH.size
-WITH_MODEL = frozenset({"load", "trace", "memory", "resident", "build"})
+WITH_MODEL = frozenset({"load", "trace", "memory", "lower", "resident", "build"})
 """Requests whose first blob is a serialised model."""
 _WORTH_COMPRESSING, _SAMPLE = 1 << 10, 1 << 14
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 OPSET = 17
 IR_VERSION = 8
+_PERIOD = 1021  # of made-up weights: a prime, so that the rows of a matrix differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,18 +152,19 @@ class Graph:
 
 
 def made_up_weight(name: str, tensor: TensorType) -> NDArray[Any]:
-    """A value for a constant that has none: He-scaled normal numbers (He et al. 2015, section 2.2), seeded by the name.
+    """A value for a constant that has none: He-scaled normal numbers (He et al. 2015, section 2.2), of which a short sequence
+    repeats, from a place that the name decides: made at once, and small when sent to a machine elsewhere.
     Never zeros: runtimes may skip them, and denormals run slower."""
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
     dtype = np.dtype(tensor.dtype)
+    rng = np.random.default_rng(_PERIOD)
     if dtype.kind in "iu":
         low, high = (-127, 128) if dtype.kind == "i" else (0, 256)
-        return rng.integers(low, high, tensor.shape).astype(dtype)
-    fan_in = max(1, math.prod(tensor.shape[1:]))
-    value = rng.standard_normal(tensor.shape, dtype=np.float32) * np.float32(
-        math.sqrt(2 / fan_in) if len(tensor.shape) > 1 else 0.1
-    )
-    return value.astype(dtype)
+        period = rng.integers(low, high, _PERIOD).astype(dtype)
+    else:
+        fan_in = max(1, math.prod(tensor.shape[1:]))
+        scale = math.sqrt(2 / fan_in) if len(tensor.shape) > 1 else 0.1
+        period = (scale * rng.standard_normal(_PERIOD)).astype(dtype)
+    return np.resize(np.roll(period, zlib.crc32(name.encode()) % _PERIOD), tensor.shape)
 
 
 def random_inputs(graph: Graph, seed: int = 0) -> dict[str, NDArray[Any]]:

@@ -191,21 +191,22 @@ class WorkerSession:
             return estimated_memory(self.kernels())
         return runtime.memory_of(self._ask_with_model("memory", self._model())[1])
 
-    def kernels(self, *, timed: bool = True) -> Sequence[ExecutedKernel]:
+    def kernels(self, *, timed: bool = True) -> tuple[ExecutedKernel, ...]:
         """What the runtime really executes, in order."""
-        return self._executed(self._device.runtime.trace_model(self._graph), timed=timed)
+        model = self._device.runtime.trace_model(self._graph)
+        return self._executed(self._ask_with_model("trace", model, {"timed": timed})[1])
 
     def lowering(self, *, memory: bool = True) -> Lowering:
         """Kernels and memory together; see :meth:`devices.Device.lower`."""
-        runtime, model = self._device.runtime, self._device.runtime.trace_model(self._graph)
-        kernels = self._executed(model, timed=True)
+        runtime = self._device.runtime
         if not memory or not isinstance(runtime, ReportsMemory):
+            kernels = self.kernels()
             return Lowering(kernels, estimated_memory(kernels))
-        return Lowering(kernels, runtime.memory_of(self._ask_with_model("memory", model)[1]))
+        reply, files = self._ask_with_model("lower", runtime.trace_model(self._graph))
+        return Lowering(self._executed(files[: reply["traced"]]), runtime.memory_of(files[reply["traced"] :]))
 
-    def _executed(self, model: Blob, *, timed: bool) -> tuple[ExecutedKernel, ...]:
-        """Kernels, from the trace of the serialised ``model``. A trace that nobody can read costs this model alone."""
-        files = self._ask_with_model("trace", model, {"timed": timed})[1]
+    def _executed(self, files: Sequence[Blob]) -> tuple[ExecutedKernel, ...]:
+        """Kernels, from a trace. One that nobody can read costs this model alone."""
         try:
             return tuple(self._device.runtime.kernels(self._graph, files))
         except (LookupError, ValueError) as error:

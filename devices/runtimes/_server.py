@@ -107,6 +107,10 @@ class Server:
                 )
             case "memory" if isinstance(self._runtime, ReportsMemory):
                 return {}, self._runtime.memory(blobs[0], unpack(header["inputs"], blobs[1:]), header["settings"])
+            case "lower" if isinstance(self._runtime, ReportsMemory):
+                model, inputs, settings = blobs[0], unpack(header["inputs"], blobs[1:]), header["settings"]
+                traced = self._runtime.trace(model, inputs, settings, timed=True)
+                return {"traced": len(traced)}, [*traced, *self._runtime.memory(model, inputs, settings)]
             case "resident":
                 return self._resident(header, blobs)
             case "build" if isinstance(self._runtime, Builds):

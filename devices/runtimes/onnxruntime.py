@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _TRACE_RUNS = ((3, math.inf), (10, 0.15), (30, 0.1))  # so many, unless that takes so many seconds
 _BLOCK = 10  # of them in a row
 _APART_S = 0.01  # between two blocks, at least: what disturbs a machine for a moment should not meet all of them
+_RUN = b'"model_run"'  # what the trace has at the end of a run
+_ARGUMENTS = re.compile(rb'"args" : \{[^\n]*?("op_name" : "[^"]*")[^\n]*')  # of a kernel, on a line
 WARMUP_RUNS = 3
 MEMORY_RUNS = 3
 _ROOM_BYTES = 1 << 22
@@ -56,9 +59,10 @@ class OnnxRuntime:
 
     def trace(
         self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
-    ) -> list[Blob]:
+    ) -> Sequence[Blob]:
         """Optimised model, and the profiler's trace of a single run. If times are wanted, of 3 warm-ups and then 10 to 30 runs
-        (3 of a slow model), and beside it the seconds of as many runs or more without the profiler, in turns with the others."""
+        (3 of a slow model), of which the last alone says what the kernels worked on; and beside it the seconds of as many runs
+        or more without the profiler, in turns with the others."""
         wholes: list[float] = []
         with _profiled(model, _options(settings)) as (session, files):
             loaded = _Loaded(session, inputs)  # runs once
@@ -75,9 +79,12 @@ class OnnxRuntime:
                         runs += block
                         plain.execute()  # finds the caches as the other session left them
                         wholes += plain.seconds(block, _APART_S)
-        return [*files, np.array(wholes).tobytes()] if timed else files
+        if not timed:
+            return files
+        optimised, trace = files
+        return [optimised, _without_repetition(trace), np.array(wholes).tobytes()] if timed else files
 
-    def memory(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> list[Blob]:
+    def memory(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Sequence[Blob]:
         """Optimised model, and the trace of three runs in which every buffer is requested for itself: no memory pattern (one
         block for all activations) and outputs not bound."""
         options = _options(settings)
@@ -194,10 +201,10 @@ def _refusal(error: Exception) -> UnsupportedOp | DeviceOutOfMemory:
 @contextmanager
 def _profiled(
     model: Blob, options: onnxruntime.SessionOptions
-) -> Iterator[tuple[onnxruntime.InferenceSession, list[Blob]]]:
+) -> Iterator[tuple[onnxruntime.InferenceSession, list[bytes]]]:
     """A session with the profiler on; when it is left, the list holds the optimised model (large weights declared only) and
     the trace."""
-    files: list[Blob] = []
+    files: list[bytes] = []
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
         optimised = Path(folder, "optimised.onnx")
         options.enable_profiling = True
@@ -215,6 +222,12 @@ def _profiled(
         except Exception:
             _require_room(folder)
             raise
+
+
+def _without_repetition(trace: bytes) -> bytes:
+    """The trace with what kernels worked on in its last run only: it is the same in all, and nearly all that there is to read."""
+    last = trace.rfind(_RUN, 0, trace.rfind(_RUN))
+    return _ARGUMENTS.sub(rb'"args" : {\1}},', trace[:last]) + trace[last:]
 
 
 def _require_room(folder: str) -> None:

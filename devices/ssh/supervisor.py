@@ -34,10 +34,6 @@ SILENT = 250  # status of an end because of silence
 OPENING_S = 30.0
 FORWARDING_S = 300.0
 ASKED_S, REPLACED_S = 1.0, 5.0
-FAST_BYTES_PER_S = 4e7
-"""A link from which on compressing answers takes longer than sending them as they are."""
-TELLING_BYTES = 1 << 16
-"""Of a frame that tells how fast the link is: more than pipes hold."""
 FOLDER = source.PACKAGE.parent.parent  # of this runtime: beside the source are the models
 
 
@@ -98,7 +94,7 @@ def _forward(host: _Host, worker: IO[bytes], sink: BinaryIO, store: ModelStore) 
             continue
         host.patience_s = FORWARDING_S
         with suppress(BrokenPipeError):  # the worker ended, and its status tells
-            _write(worker, encode({**header, "compressed": host.bytes_per_s < FAST_BYTES_PER_S}, blobs))
+            _write(worker, encode({**header, "compressed": True}, blobs))
 
 
 @final
@@ -109,24 +105,18 @@ class _Host:
         silence_s: how long nothing may come, as a rule, before the host counts as gone.
         patience_s: the same just now.
         heard: when something came last.
-        bytes_per_s: how fast the last frame of some size came.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.silence_s = self.patience_s = OPENING_S
         self.heard = time.monotonic()
-        self.bytes_per_s = 0.0
 
     def read(self) -> tuple[dict[str, Any], list[Blob]]:
         """One frame."""
         self.heard, self.patience_s = time.monotonic(), self.silence_s
         header, lengths = decode_header(self._take(header_length(self._take(PREFIX))))
-        start = time.monotonic()
-        taken = [self._take(n) for n in lengths]
-        if sum(lengths) >= TELLING_BYTES:
-            self.bytes_per_s = sum(lengths) / (time.monotonic() - start + 1e-9)
-        inflated, blobs = inflate(header, taken)
+        inflated, blobs = inflate(header, [self._take(n) for n in lengths])
         return inflated, list[Blob](blobs)
 
     def _take(self, length: int) -> bytearray:
