@@ -7,6 +7,7 @@ import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import chdir
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -192,9 +193,10 @@ def _converted(model: Blob, folder: Path) -> Path:
 
     source, target = folder / "model.onnx", folder / "model.mnn"
     source.write_bytes(model)
-    _tools.mnnconvert(
-        ["MNNConvert", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(target), "--bizCode", "hwnas"]
-    )
+    with chdir(folder):  # the converter leaves a file where it is
+        _tools.mnnconvert(
+            ["MNNConvert", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(target), "--bizCode", "hwnas"]
+        )
     if not target.exists():
         raise UnsupportedOp("MNN cannot convert this model.", hint="Its operators have to be ones that MNN knows.")
     return target
