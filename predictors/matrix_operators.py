@@ -1,0 +1,133 @@
+"""The work of operators that amount to products of matrices; None where the operands are not what the operator is known for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from predictors.work import Operands, Work
+
+_CACHED = 2**16, 2**20  # elements of a matrix that any core's own cache holds, and that none does
+
+
+def convolution(k: Operands) -> Work | None:
+    """A convolution in one to three dimensions, transposed or not."""
+    matrices = [w for w in k.weights if len(w) > 2] or [w for w in k.data[1:2] if len(w) > 2]
+    if not matrices or len(k.source) < 3 or len(k.target) < 3:
+        return None
+    weight = max(matrices, key=math.prod)
+    group, transposed = int(k.attributes.get("group", 1)), "Transpose" in k.op
+    last = bool(k.attributes.get("channels_last")) or "Nhwc" in k.op
+    first_axis = 1 if last else 2
+    of_source, of_target = (s[first_axis : first_axis + len(weight) - 2] for s in (k.source, k.target))
+    c_in = weight[0] if transposed else weight[1] * group
+    c_out = weight[1] * group if transposed else weight[0]
+    fixed, moving = (of_source, of_target) if transposed else (of_target, of_source)
+    taps, inside = _taps(k.attributes, weight[2:], moving, fixed)
+    per_tap = k.target[0] * c_in * c_out / group
+    at_edge = math.prod(taps[:-1]) * (fixed[-1] - inside) * weight[-1]
+    flat = math.prod(weight[2:]) == 1 and math.prod(k.attributes.get("strides", (1,))) == 1
+    if group > 1 and group >= min(c_in, c_out):
+        variant = "depthwise"
+    elif group > 1:
+        variant = "grouped"
+    elif math.prod(of_source) == 1:
+        variant = "vector"
+    else:
+        variant = "pointwise" if math.prod(weight[2:]) == 1 else "dense"
+    return Work(
+        per_tap * math.prod(taps),
+        rows=math.prod(fixed),
+        edge_macs=0.0 if transposed else per_tap * at_edge,
+        columns=c_out / group,
+        depth=c_in / group * math.prod(weight[2:]),
+        batch=k.target[0] * group,
+        run=math.prod(fixed) if flat else inside,
+        variant=variant,
+        window=(weight[2], weight[-1]) if len(weight) > 3 else (1, weight[2]),
+        stride=math.prod(k.attributes.get("strides", (1,))),
+        dilation=math.prod(k.attributes.get("dilations", (1,))),
+        group=group,
+    )
+
+
+def _taps(
+    attributes: Mapping[str, Any], kernel: Sequence[int], source: Sequence[int], target: Sequence[int]
+) -> tuple[list[float], int]:
+    """How many (output position, kernel tap) pairs fall on real elements, not on padding, along each axis; and how many output
+    positions along the last one have none on padding."""
+    axes = len(kernel)
+    strides = attributes.get("strides") or (1,) * axes
+    dilations = attributes.get("dilations") or (1,) * axes
+    pads = attributes.get("pads") or tuple(k // 2 for k in kernel) * 2
+    taps, inside = [], 0
+    for k, s, d, p, size, out in zip(kernel, strides, dilations, pads[:axes], source, target, strict=False):
+        offset = np.arange(k) * d - p
+        first = np.maximum(0, -(offset // s))
+        last = np.minimum(out - 1, (size - 1 - offset) // s)
+        taps.append(float(np.maximum(0, last - first + 1).sum()))
+        inside = max(0, int(last.min() - first.max()) + 1)
+    return taps, inside
+
+
+def product(k: Operands) -> Work | None:
+    """A product of matrices, of which one may be constant."""
+    if not k.source or not k.target:
+        return None
+    matrices = [w for w in k.weights if len(w) > 1] or [w for w in k.data[1:2] if len(w) > 1]
+    right = max(matrices, key=math.prod) if matrices else k.target[-1:]
+    depth = k.source[0] if int(k.attributes.get("transA", 0)) and len(k.source) > 1 else k.source[-1]
+    if k.attributes.get("transBatchA"):
+        depth = k.source[-1]
+    columns = k.target[-1]
+    shared = len(right) < 3 or math.prod(right[:-2]) == 1  # the rows of all batches make one product
+    rows = math.prod(k.target[:-1]) if shared else (k.target[-2] if len(k.target) > 1 else 1)
+    batch = max(1.0, math.prod(k.target) / max(1, rows * columns))
+    constant = any(len(w) > 1 for w in k.weights)
+    return Work(
+        float(math.prod(k.target) * depth),
+        rows=rows,
+        columns=columns,
+        depth=depth,
+        batch=batch,
+        run=columns,
+        variant=("vector" if rows == 1 else "") if constant else "moving",
+        group=2 * int(k.attributes.get("transA", 0)) + int(k.attributes.get("transB", 0)),
+    )
+
+
+def recurrent(k: Operands) -> Work | None:
+    """A recurrent layer: a product at every step."""
+    matrices = [w for w in k.weights if len(w) == 3][:2]  # behind them may be what the states begin with
+    if len(k.source) != 3 or not matrices:
+        return None
+    steps, batch = k.source[:2]
+    hidden = int(k.attributes.get("hidden_size", 1))
+    macs = float(steps * batch * sum(math.prod(m) for m in matrices))
+    swept = float(steps * math.prod(matrices[-1]))
+    small, large = _CACHED
+    far = math.log2(max(1, math.prod(matrices[-1][1:])) / small) / math.log2(large / small)
+    return Work(
+        macs,
+        rows=steps,
+        swept=swept,
+        swept_far=swept * min(1.0, max(0.0, far)),
+        columns=hidden,
+        depth=k.source[2],
+        batch=batch,
+        run=hidden,
+        group=len(matrices[0]),
+    )
+
+
+def attention(k: Operands) -> Work | None:
+    """Attention as one kernel, the projections of its operands included."""
+    if len(k.source) != 3:
+        return None
+    batch, length, width = k.source
+    weight = max(k.weights, key=math.prod, default=())
+    macs = float(batch * length * (math.prod(weight) * (len(weight) > 1) + 2 * length * width))
+    return Work(macs, rows=length, columns=width, depth=length, batch=batch, run=width)
