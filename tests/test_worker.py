@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 import devices
 from devices import Graph, Node, TensorType, frames
 from devices.errors import DeviceCrashed, DeviceOutOfMemory, DeviceTimedOut, UnsupportedOp
+from devices.frames import Blob
 from devices.process import WorkerProcess
 from devices.remote import WorkerDevice
+from devices.runtimes._server import Server
 
 ROOT = Path(devices.__file__).parent.parent
 
@@ -283,3 +285,45 @@ def test_answers_are_compressed_where_that_is_asked_for(compressed: bool) -> Non
         header, _ = frames.decode_header(process.stdout.read(length))
     assert header["versions"]
     assert ("deflated" in header) == compressed
+
+
+class ClockOfItsOwn:
+    """A loaded model, simulated: its accelerator says what an execution took."""
+
+    def __init__(self) -> None:
+        self.executed = 0
+
+    def execute(self) -> None:
+        self.executed += 1
+
+    def timed(self) -> float:
+        self.execute()
+        return 0.25 * self.executed
+
+    def outputs(self) -> list[NDArray[Any]]:
+        return []
+
+    def bind(self, name: str, value: NDArray[Any]) -> None:
+        raise NotImplementedError
+
+
+class AcceleratorInSimulation:
+    """A runtime whose models are all :class:`ClockOfItsOwn`."""
+
+    def versions(self) -> dict[str, str]:
+        return {}
+
+    def load(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> ClockOfItsOwn:
+        return ClockOfItsOwn()
+
+    def trace(
+        self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
+    ) -> list[Blob]:
+        raise NotImplementedError
+
+
+def test_a_model_with_a_clock_of_its_own_is_timed_by_it() -> None:
+    server = Server(AcceleratorInSimulation())
+    server.answer({"ask": "load", "session": 1, "inputs": [], "settings": {}}, [b""])
+    _, (seconds,) = server.answer({"ask": "run", "session": 1, "n": 3, "budget_s": 60}, [])
+    np.testing.assert_array_equal(np.frombuffer(seconds), [0.25, 0.5, 0.75])

@@ -59,7 +59,8 @@ class Torch:
 
     def load(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> _Loaded:
         """The program in the mode that was asked for, inputs bound."""
-        return _Loaded(_module(model, settings), inputs, settings)
+        loaded = _OnCuda if settings["device"] == "cuda" else _Loaded
+        return loaded(_module(model, settings), inputs, settings)
 
     def trace(
         self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
@@ -134,7 +135,6 @@ class Torch:
         return Memory(weight_bytes, activation_bytes, source)
 
 
-@final
 class _Loaded:
     """A module with its inputs."""
 
@@ -147,20 +147,12 @@ class _Loaded:
             import torch
 
             self._call = torch.compile(module, fullgraph=True)
-        self._synchronize: Callable[[], object] = lambda: None
-        if settings["device"] == "cuda":
-            import torch
-
-            self._synchronize = torch.cuda.synchronize
         for _ in range(_WARMUP_RUNS):
             self.execute()
-        if settings["mode"] == "cudagraph":
-            self._capture()
 
     def execute(self) -> None:
         with _inference():
             self._made = self._call(*self._inputs.values())
-        self._synchronize()
 
     def outputs(self) -> list[NDArray[Any]]:
         made = self._made if isinstance(self._made, tuple | list) else (self._made,)
@@ -170,6 +162,33 @@ class _Loaded:
         import torch
 
         self._inputs[name].copy_(torch.from_numpy(value.copy()))
+
+
+@final
+class _OnCuda(_Loaded):
+    """The same on a GPU, timed between two events there."""
+
+    def __init__(
+        self, module: torch.nn.Module, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]
+    ) -> None:
+        import torch
+
+        event: Any = torch.cuda.Event
+        self._begin, self._end = event(enable_timing=True), event(enable_timing=True)
+        super().__init__(module, inputs, settings)
+        if settings["mode"] == "cudagraph":
+            self._capture()
+
+    def execute(self) -> None:
+        super().execute()
+        self._end.record()
+        self._end.synchronize()
+
+    def timed(self) -> float:
+        """Seconds from the first to the last kernel, and what they wait for each other."""
+        self._begin.record()
+        self.execute()
+        return 1e-3 * float(self._begin.elapsed_time(self._end))
 
     def _capture(self) -> None:
         """Record the kernels of one execution; further executions launch all of them at once."""
