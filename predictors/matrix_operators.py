@@ -11,6 +11,7 @@ import numpy as np
 from predictors.work import Operands, Work
 
 _CACHED = 2**16, 2**20  # elements of a matrix that any core's own cache holds, and that none does
+_GATES = (1, 3, 4)  # of a plain recurrent layer, a GRU and an LSTM
 
 
 def convolution(k: Operands) -> Work | None:
@@ -100,12 +101,16 @@ def product(k: Operands) -> Work | None:
 
 
 def recurrent(k: Operands) -> Work | None:
-    """A recurrent layer: a product at every step."""
-    matrices = [w for w in k.weights if len(w) == 3][:2]  # behind them may be what the states begin with
-    if len(k.source) != 3 or not matrices:
+    """A recurrent layer: a product at every step. Runtimes that tell the states before the matrices have batches before steps."""
+    hidden = int(k.attributes.get("hidden_size", k.target[-1] if k.target else 1))
+    operands = [w for w in k.weights if len(w) == 3]
+    squares = [w for w in operands if hidden in w[1:] and math.prod(w[1:]) in [g * hidden**2 for g in _GATES]]
+    if len(k.source) != 3 or not squares:
         return None
-    steps, batch = k.source[:2]
-    hidden = int(k.attributes.get("hidden_size", 1))
+    gates = max(max(w[1:]) for w in squares)
+    matrices = [w for w in operands if gates in w[1:]][:2]
+    batch_first = operands[0] not in matrices
+    batch, steps = k.source[:2] if batch_first else k.source[1::-1]
     macs = float(steps * batch * sum(math.prod(m) for m in matrices))
     swept = float(steps * math.prod(matrices[-1]))
     small, large = _CACHED
@@ -119,12 +124,18 @@ def recurrent(k: Operands) -> Work | None:
         depth=k.source[2],
         batch=batch,
         run=hidden,
-        group=len(matrices[0]),
+        group=matrices[0][0],
     )
 
 
 def attention(k: Operands) -> Work | None:
-    """Attention as one kernel, the projections of its operands included."""
+    """Attention as one kernel: of projected queries, keys and values by head, or with the projections."""
+    if len(k.source) == 4 and len(k.target) == 4 and len(k.data) > 1:
+        joined = tuple(k.attributes.get("operators", ()))[-1:] == ("Transpose",)  # heads are behind tokens then
+        batch, heads, length, width = (k.target[i] for i in ((0, 2, 1, 3) if joined else (0, 1, 2, 3)))
+        keys = math.prod(k.data[1]) / max(1, batch * heads * width)
+        macs = 2 * float(math.prod(k.target)) * keys
+        return Work(macs, rows=length, columns=keys, depth=width, batch=batch * heads, run=width)
     if len(k.source) != 3:
         return None
     batch, length, width = k.source

@@ -52,7 +52,7 @@ def reduction(k: Operands) -> Work:
 
 def transposition(k: Operands) -> Work:
     """The same elements in another order of the axes."""
-    order = tuple(k.attributes.get("perm", reversed(range(len(k.source)))))
+    order = tuple(k.attributes.get("perm", _order(k)))
     axes = [a for a in order if a < len(k.source) and k.source[a] > 1]
     blocks: list[list[int]] = []  # axes that stay together
     kept = sorted(axes)
@@ -77,6 +77,19 @@ def transposition(k: Operands) -> Work:
         variant="several" if len(moved) > 2 else "",
         scattered=not stays,
     )
+
+
+def _order(k: Operands) -> tuple[int, ...]:
+    """Of the axes, where it is not told: by their lengths."""
+    left = list(range(len(k.source)))
+    order = []
+    for length in k.target:
+        found = next((a for a in left if k.source[a] == length), None)
+        if found is None:
+            return tuple(reversed(range(len(k.source))))
+        left.remove(found)
+        order.append(found)
+    return tuple(order)
 
 
 def copy(k: Operands) -> Work:

@@ -23,7 +23,20 @@ _TYPES = {
     "i8": "int8", "u64": "uint64", "u32": "uint32", "u16": "uint16", "u8": "uint8", "boolean": "bool",
 }  # fmt: skip
 _ABSENT = "dynamic"  # type of what stands for a bias that is not there
-_MAIN = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
+_OPERATORS = {
+    "Convolution": ("Conv",), "Deconvolution": ("ConvTranspose",), "FullyConnected": ("MatMul", "Gemm", "MatMulInteger"),
+    "MatMul": ("MatMul", "Gemm"), "RNNSeq": ("RNN", "LSTM", "GRU"), "Pooling": ("MaxPool", "AveragePool"),
+    "Reduce": ("ReduceMean", "GlobalAveragePool", "GlobalMaxPool", "ReduceSum", "ReduceMax"), "Softmax": ("Softmax",),
+    "MVN": ("LayerNormalization", "InstanceNormalization", "GroupNormalization"), "RMS": ("RMSNormalization",),
+    "Concatenation": ("Concat",), "Split": ("Split",), "StridedSlice": ("Slice",), "Transpose": ("Transpose",),
+    "Interpolate": ("Resize", "Upsample"), "Gather": ("Gather",), "Pad": ("Pad",), "Tile": ("Tile",),
+    "TopK": ("TopK", "ArgMax", "ArgMin"), "DepthToSpace": ("DepthToSpace",), "SpaceToDepth": ("SpaceToDepth",),
+    "Convert": ("Cast",), "FakeQuantize": ("QuantizeLinear",),
+}  # fmt: skip
+"""Of layers that do one thing: what ONNX calls it; the first names the kind, whatever of a graph is in it."""
+_MAIN = ("MatMul", "Gemm", "Softmax", "LayerNormalization", "ReduceMean")
+"""What names the kind of other layers, which do several things at once; without any of these they go over elements."""
+_ATTENTION, _ELEMENTWISE = "Attention", "Elementwise"
 _ACTIVATIONS = frozenset(("Relu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "LeakyRelu"))
 
 
@@ -66,7 +79,7 @@ def executed(graph: Graph, trace: Blob) -> list[ExecutedKernel]:
         within = [operators[name] for name in inside[i]]
         kernels.append(
             ExecutedKernel(
-                _kernel(graph, nodes[i], [(t, source.constant) for source, _, t in sources], within),
+                _kernel(graph, nodes[i], [(t, source) for source, _, t in sources], within),
                 inside[i],
                 tuple(place.get(at, -1) for source, at, _ in sources if not source.constant),
                 i in results,
@@ -134,21 +147,35 @@ def _seconds(walls: NDArray[np.float64], means_us: NDArray[np.float64]) -> list[
     return seconds
 
 
-def _kernel(graph: Graph, node: ExecNode, inputs: Sequence[tuple[TensorType, bool]], within: Sequence[Node]) -> Kernel:
+def _kernel(
+    graph: Graph, node: ExecNode, inputs: Sequence[tuple[TensorType, ExecNode]], within: Sequence[Node]
+) -> Kernel:
     """The executable graph has shapes, types, layouts and the primitive that was chosen, which is the kind's domain; what else
-    decides the cost is the attributes of the graph's nodes inside, the heaviest of which names the kind."""
-    main = next((n for op in _MAIN for n in within if n.op == op), within[0] if within else None)
-    attributes: dict[str, Attribute] = {"layouts": node.layouts}
-    weight = None
-    if main is not None:
-        activation = next((n.op for n in within if n is not main and n.op in _ACTIVATIONS), "")
-        attributes |= {**main.attributes, "activation": activation, "operators": tuple(n.op for n in within)}
-        weight = graph.tensors.get(main.inputs[1]) if main.op.startswith("Conv") else None
+    decides the cost is the attributes of the graph's node inside that the layer is for."""
+    wanted = _OPERATORS.get(node.layer, _MAIN)
+    main = next((n for op in wanted for n in within if n.op == op), None)
+    if node.layer in _OPERATORS:
+        operator = wanted[0]
+    elif node.layer == "Reorder":
+        operator = f"{inputs[0][1].layouts.partition(',')[0]} to {node.layouts}"
+    elif sum(n.op == "MatMul" for n in within) > 1:
+        operator = _ATTENTION
+    else:
+        operator = main.op if main is not None else _ELEMENTWISE
+    activation = next((n.op for n in within if n is not main and n.op in _ACTIVATIONS), "")
+    attributes: dict[str, Attribute] = {
+        **(main.attributes if main is not None else {}),
+        "layouts": node.layouts,
+        "activation": activation,
+        "operators": tuple(n.op for n in within),
+    }
+    weight = graph.tensors.get(main.inputs[1]) if main is not None and main.op.startswith("Conv") else None
     operands = []
-    for tensor, constant in inputs:
+    for tensor, source in inputs:
+        constant = source.constant
         if weight is not None and constant and tensor.size == weight.size:
             tensor = TensorType(tensor.dtype, weight.shape)  # groups are an axis of their own there
         if not (constant and tensor.dtype in ("int32", "int64") and len(tensor.shape) <= 1):  # axes and shapes
             operands.append(Operand(tensor, constant))
-    kind = f"{node.layer}.{node.primitive}:{main.op if main else node.layer}"
+    kind = f"{node.layer}.{node.primitive}:{operator}"
     return Kernel(kind, tuple(operands), node.outputs, tuple(sorted(attributes.items())))
