@@ -19,6 +19,7 @@ from hwnas.space import SearchSpace
 from predictors import peak_memory
 from predictors.lowering import LearnedLowering
 from predictors.lowering.recipe import Types, learn_type, make_type
+from profilers.sampling.builder import Builder
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,30 @@ def others() -> list[Graph]:
     """Networks of other sizes, channels and classes."""
     space = hwnas.spaces.open("mobile", (3, 40, 40), 7)
     return [space.graph(genotype) for genotype in space.sample(np.random.default_rng(1), 8)]
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "mnn"])
+def test_units_that_join_other_numbers_of_tensors_than_those_learnt_from(runtime: str, tmp_path: Path) -> None:
+    def pyramid(branches: int, width: int = 8) -> Graph:
+        build = Builder(np.random.default_rng(branches))
+        window = {"kernel_shape": (3, 3), "pads": (1, 1, 1, 1), "strides": (1, 1)}
+        joined = [build.op("Relu", build.input(1, width, 12, 12))]
+        for _ in range(branches - 1):
+            joined.append(build.op("MaxPool", joined[-1], attributes=window))
+        x = build.op("Concat", *joined, attributes={"axis": 1})
+        x = build.op("Relu", build.op("Conv", x, build.weight(width, branches * width, 1, 1), build.weight(width)))
+        return build.graph(f"{branches} branches")
+
+    with devices.open(f"{runtime}:threads=1") as there, ProfileWriter(tmp_path / "p", there.info, {}) as writer:
+        for graph in (pyramid(2), pyramid(4), pyramid(4, 16)):
+            kernels = there.kernels(graph)
+            writer.lowering(graph, Lowering(kernels, peak_memory(kernels)), {})
+        lowering = LearnedLowering.fit(writer.profile)
+    for branches in (3, 5):
+        graph = pyramid(branches)
+        written = {node for kernel in lowering.kernels(graph) for node in kernel.nodes}
+        assert written <= {node.name for node in graph.nodes}
+        assert {node.name for node in graph.nodes if node.op == "Conv"} <= written
 
 
 def described(kernels: Sequence[ExecutedKernel]) -> Counter[object]:

@@ -26,7 +26,7 @@ def executed(graph: Graph, trace: Blob) -> list[ExecutedKernel]:
 
     MNN names an operator after the tensor that it makes. What it needs to get there, such as a change of layout, has the name
     with something behind it, or none. A node that no operator is named after computes where what it reads is made (a fused
-    activation); if it only moves data, it is in the operator that reads what it makes.
+    activation); if it only moves data, it is in the operator that reads what it makes, or in that one's change of layout.
     """
     told = json.loads(bytes(trace))
     operators: list[dict[str, Any]] = told["operators"]
@@ -62,7 +62,8 @@ def _inside(graph: Graph, operators: Sequence[dict[str, Any]]) -> list[tuple[str
         for k, operator in enumerate(operators):
             for kind, number in tokens(operator["name"]):
                 i = producer.get(names[number]) if kind == "T" else number
-                if i is not None and (operator["kind"] == _MOVES) == wanted:
+                moves = operator["kind"] == _MOVES
+                if i is not None and moves == wanted and (not moves or graph.nodes[i].op in _MOVING):
                     place.setdefault(i, k)
     folded = foldable(graph)
     for i, node in enumerate(graph.nodes):
@@ -74,12 +75,19 @@ def _inside(graph: Graph, operators: Sequence[dict[str, Any]]) -> list[tuple[str
     for i, node in reversed(list(enumerate(graph.nodes))):
         after = [readers[output] for output in node.outputs if output in readers]
         if i not in place and i not in folded and after:
-            place[i] = min(after)
+            place[i] = _before(operators, min(after)) if node.op in _MOVING else min(after)
             readers |= {n: place[i] for n in node.inputs if n not in readers}
     inside: list[list[str]] = [[] for _ in operators]
     for i in sorted(place):
         inside[place[i]].append(graph.nodes[i].name)
     return [tuple(taken) for taken in inside]
+
+
+def _before(operators: Sequence[dict[str, Any]], k: int) -> int:
+    """The operator that moves what operator ``k`` reads into place, if there is one."""
+    moving = f"{operators[k]['name']}_raster"
+    found = [i for i in range(k) if operators[i]["kind"] == _MOVES and operators[i]["name"].startswith(moving)]
+    return found[-1] if found else k
 
 
 def _makers(graph: Graph, operators: Sequence[dict[str, Any]], inside: Sequence[tuple[str, ...]]) -> dict[str, int]:

@@ -43,7 +43,7 @@ def outline(view: View, nodes: Collection[int], root: int) -> tuple[Pattern, Mat
         node = view.nodes[i]
         operands: list[Operand] = []
         names = view.inputs(i)
-        if _many(view, i, names, nodes):
+        if i == root and _many(view, i, names, nodes):
             operands.append(("many",))
             outside += names
             names = []

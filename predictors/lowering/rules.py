@@ -42,6 +42,16 @@ class Variant:
     kernels: tuple[KernelRecipe, ...]
     layouts: tuple[str, ...]
 
+    @property
+    def reads_many(self) -> bool:
+        """Whether it reads any number of tensors, all in the same way."""
+        return any(source[0] == "many" for source, _ in self.kernels[0].operands[:1])
+
+    def fits(self, view: View, found: Match) -> bool:
+        """Whether it can be written down at this place."""
+        same_number = self.reads_many or len(self.layouts) == len(found.outside)
+        return same_number and self.kernels[-1].layout == view.layout.get(found.results[0], "")
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -66,18 +76,14 @@ class Rule:
             return False
         if not self.used.certain and not self.used.of(features(view, found)):
             return False
-        layout = view.layout.get(found.results[0], "")
-        return any(variant.kernels[-1].layout == layout for variant in self.variants)
+        return any(variant.fits(view, found) for variant in self.variants)
 
     def variant(self, view: View, found: Match) -> Variant:
         """The variant for a place that fits."""
-        if self.which.certain:
-            return self.variants[0]
-        chosen = self.variants[self.which.of(features(view, found))]
-        layout = view.layout.get(found.results[0], "")
-        if chosen.kernels[-1].layout == layout:
+        chosen = self.variants[0 if self.which.certain else self.which.of(features(view, found))]
+        if chosen.fits(view, found):
             return chosen
-        return next((v for v in self.variants if v.kernels[-1].layout == layout), chosen)
+        return next((v for v in self.variants if v.fits(view, found)), chosen)
 
     def to_json(self) -> list[Any]:
         """As a JSON value; :meth:`from_json` is the inverse."""

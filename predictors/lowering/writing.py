@@ -47,8 +47,7 @@ class Writer:
     def write(self, rule: Rule, found: Match) -> None:
         """The kernels of one unit, and what has to come before them."""
         variant = rule.variant(self._view, found)
-        many = variant.kernels[0].operands[:1] and variant.kernels[0].operands[0][0][0] == "many"
-        layouts = variant.layouts * len(found.outside) if many else variant.layouts
+        layouts = variant.layouts * len(found.outside) if variant.reads_many else variant.layouts
         read = [self._in_layout(name, layout) for name, layout in zip(found.outside, layouts, strict=True)]
         types, nodes = types_of(self._view, found), [self._view.nodes[n] for n in found.nodes]
         start = len(self._kernels)
