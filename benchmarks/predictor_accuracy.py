@@ -108,11 +108,15 @@ def table(title: str, estimates: Estimates, latency_ms: Floats, rows: Sequence[R
     return lines
 
 
-def drift(truth_profile: Profile, profile: Profile) -> str:
-    """How the sentinels' times differ between truth and profile."""
+def sentinel_ratios(truth_profile: Profile, profile: Profile) -> Floats:
+    """How many times as long as in the profile the sentinels took beside the truth."""
     both = [d for d in truth_profile.sentinels if d in profile.sentinels]
-    changes = [truth_profile.sentinels[d].latency_ms / profile.sentinels[d].latency_ms - 1 for d in both]
-    return "sentinels, truth against profile: " + ", ".join(f"{c:+.1%}" for c in changes)
+    return np.array([truth_profile.sentinels[d].latency_ms / profile.sentinels[d].latency_ms for d in both])
+
+
+def drifted(truth_profile: Profile, profile: Profile) -> float:
+    """The same, of all sentinels together."""
+    return float(np.exp(np.log(sentinel_ratios(truth_profile, profile)).mean()))
 
 
 def report(measured: Measured, predictor: LatencyPredictor, profile: Profile) -> tuple[list[str], dict[str, Any]]:
@@ -122,13 +126,17 @@ def report(measured: Measured, predictor: LatencyPredictor, profile: Profile) ->
     rows, of_families = groups(networks), np.array([n.family != FILES for n in networks])
     exact = predictor.predict_lowerings(lowerings)
     found = {"exact": exact, "learned": predictor.predict([n.graph for n in networks], learned=True)}
-    lines = [drift(measured.truth, profile)]
+    ratios = sentinel_ratios(measured.truth, profile)
+    lines = ["sentinels, truth against profile: " + ", ".join(f"{r - 1:+.1%}" for r in ratios)]
     for way, estimates in found.items():
         lines += table(f"{way} lowering", estimates, latency, rows)
-        factor = float(np.median(latency / estimates.latency_ms))
-        lines.append(
-            row(f"all families, times {factor:.3f}", estimates.latency_ms[of_families] * factor, latency[of_families])
-        )
+        factors = {
+            "at the sentinels' level": drifted(measured.truth, profile),
+            "at their own": float(np.median(latency / estimates.latency_ms)),
+        }
+        for name, factor in factors.items():
+            predicted = estimates.latency_ms[of_families] * factor
+            lines.append(row(f"{name}: × {factor:.3f}", predicted, latency[of_families]))
         inside = measured_p50(measured) <= estimates.p50_upper_ms
         lines.append(coverage("upper bound of p50", inside[of_families], 0.95))
     twice = np.isfinite(measured.first) & of_families

@@ -23,6 +23,8 @@ TIMED = 8
 CANDIDATES = 64
 """Networks of a batch of which the kernels are measured, those of them that are timed whole as well, and random ones that the
 batch is chosen from."""
+REFUSED = 2
+"""Times as many quantised networks as were executed have to fail for the others to be left out."""
 LONGEST_S, FIRST_S = 0.01, 0.002
 """Nominal times of those that are timed whole, and in the first batch, so that little time is enough for a predictor."""
 
@@ -53,17 +55,26 @@ class Proposer:
     def __init__(self, seed: int = 0) -> None:
         self._network = lru_cache(3 * CANDIDATES)(partial(sampling.network, seed))
         self._shares: dict[str, Shares] = {}
+        self._int8 = True
 
     def __call__(self, profile: Profile) -> Proposal:
         """The next batch: what it is depends on what the profile has. The first is of short networks that are all
-        timed, so that little time is enough for a predictor."""
+        timed, so that little time is enough for a predictor. A device that refuses most of the quantised ones gets floats from
+        then on."""
         if any(g.digest() not in profile.timings and g.digest() not in profile.failed for g in self._first):
             return Proposal(timed=self._first)
         batch = math.ceil((len(profile.lowerings) + len(profile.failed)) / BATCH)
+        self._int8 = not self._refuses_int8(profile)
         new = profile.graphs.keys() - self._shares.keys()
         self._shares |= {digest: shares(profile.graphs[digest]) for digest in new}
         graphs = least_known(self._candidates(batch), (self._shares[d] for d in profile.graphs))
         return Proposal(tuple(graphs), (*self._timed(batch), *self._timed(batch - 1)))
+
+    def _refuses_int8(self, profile: Profile) -> bool:
+        """Judged by all quantised networks of the first batch, and those measured since."""
+        failed = sum(sampling.is_int8(g) and g.digest() in profile.failed for g in self._first)
+        executed = sum(map(sampling.is_int8, profile.graphs.values()))
+        return failed > REFUSED * executed
 
     @cached_property
     def _first(self) -> tuple[Graph, ...]:
@@ -78,7 +89,7 @@ class Proposer:
         return list(itertools.islice(fitting, TIMED))
 
     def _candidates(self, batch: int) -> Iterator[Graph]:
-        return (self._network(i) for i in range(batch * CANDIDATES, (batch + 1) * CANDIDATES))
+        return (self._network(i, int8=self._int8) for i in range(batch * CANDIDATES, (batch + 1) * CANDIDATES))
 
 
 @final
@@ -172,7 +183,7 @@ def few(seed: int = 0) -> list[Graph]:
     kinds: Counter[tuple[str, bool]] = Counter()
     for graph in itertools.islice(sampling.networks(seed), LOOKED_AT):
         if not sampling.is_soup(graph) and sampling.nominal_seconds(graph) <= LONGEST_S:
-            kind = graph.name.partition("-")[0], graph.name.endswith("int8")
+            kind = graph.name.partition("-")[0], sampling.is_int8(graph)
             found.append((kinds[kind], graph))
             kinds[kind] += 1
     return [graph for _, graph in sorted(found, key=lambda f: f[0])][:FEW]

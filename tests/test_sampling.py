@@ -70,6 +70,31 @@ def test_proposals_go_on_from_what_the_profile_has_and_prefer_what_it_lacks(draw
     assert least_known([seen, seen, unseen], []).index(unseen) <= 1, "what was chosen counts as seen"
 
 
+def test_a_device_that_refuses_quantised_networks_gets_floats() -> None:
+    propose = Proposer(seed=1)
+    nothing = Profile(INFO, {}, {}, {}, None, {})
+    first = propose(nothing).timed
+    integers, floats = (
+        [g for g in first if sampling.is_int8(g)],
+        {g.digest(): g for g in first if not sampling.is_int8(g)},
+    )
+    assert integers
+    lowering, timing = Lowering((), Memory(0, 0, "estimated")), Timing(1.0, 1.0, 1.0, 1.0, 1.0, 8, 80, True)
+    known = replace(
+        nothing, lowerings=dict.fromkeys(floats, lowering), timings=dict.fromkeys(floats, timing), graphs=floats
+    )
+    refused = propose(replace(known, failed={g.digest(): "refused" for g in integers}))
+    assert not any(sampling.is_int8(g) for g in (*refused.graphs, *refused.timed))
+    integers_run = {g.digest(): g for g in integers}
+    both = replace(
+        known,
+        lowerings=known.lowerings | dict.fromkeys(integers_run, lowering),
+        timings=known.timings | dict.fromkeys(integers_run, timing),
+        graphs=floats | integers_run,
+    )
+    assert any(sampling.is_int8(g) for g in propose(both).graphs)
+
+
 def test_work_of_the_same_size_that_runs_in_another_way_is_new() -> None:
     def convolution(group: int, *kernel: int) -> Graph:
         b = Builder(np.random.default_rng(0))

@@ -16,7 +16,7 @@ from profilers.sampling import convolutional, layers, pieces, quantized, recurre
 from profilers.sampling.builder import Builder
 from profilers.sampling.work import macs, nominal_seconds, nominal_seconds_of
 
-__all__ = ["is_soup", "macs", "network", "networks", "nominal_seconds", "nominal_seconds_of"]
+__all__ = ["is_int8", "is_soup", "macs", "network", "networks", "nominal_seconds", "nominal_seconds_of"]
 
 RECIPES = ("layers", "pieces", "images", "sound", "tokens", "recurrent", "perceptron")
 SHARES = (0.27, 0.08, 0.4, 0.06, 0.11, 0.05, 0.03)
@@ -38,8 +38,8 @@ def networks(seed: int = 0) -> Iterator[Graph]:
         i += 1
 
 
-def network(seed: int, i: int) -> Graph:
-    """The i-th random network of a seed."""
+def network(seed: int, i: int, *, int8: bool = True) -> Graph:
+    """The i-th random network of a seed; without ``int8``, in floats if it had been quantised."""
     rng = np.random.default_rng([seed, i])
     recipe = str(rng.choice(RECIPES, p=SHARES))
     name = f"{recipe}-{seed}-{i}"
@@ -49,11 +49,16 @@ def network(seed: int, i: int) -> Graph:
         if recipe not in SOUPS
         else _draw(rng, recipe, name, batch, small=rng.random() < 0.5)
     )
-    if rng.random() >= INT8:
+    if rng.random() >= INT8 or not int8:
         return found
     if rng.random() < DYNAMIC.get(recipe, 0.0):
         return quantized.dynamic(found)
     return quantized.quantized(found, quantized.draw_scheme(rng, first=True if recipe in SOUPS else None))
+
+
+def is_int8(graph: Graph) -> bool:
+    """Whether a random network is quantised."""
+    return graph.name.endswith("-int8")
 
 
 def is_soup(graph: Graph) -> bool:
