@@ -84,11 +84,13 @@ class Calibration:
         """``(n,)`` factors on predicted latencies: both ends of the interval that holds with probability ``level``."""
         tail = (1 + level) / 2
         residuals = np.array(self.residuals)
-        return np.exp(-_quantile(-residuals, tail) * expected), np.exp(_quantile(residuals, tail) * expected)
+        return np.exp(-conformal_quantile(-residuals, tail) * expected), np.exp(
+            conformal_quantile(residuals, tail) * expected
+        )
 
     def p50_upper(self, expected: Floats, guarantee: float = GUARANTEE) -> Floats:
         """``(n,)`` factors from predicted latencies to what medians stay below with probability ``guarantee``."""
-        return np.asarray(np.exp(_quantile(np.array(self.p50_residuals), guarantee) * expected), np.float64)
+        return np.asarray(np.exp(conformal_quantile(np.array(self.p50_residuals), guarantee) * expected), np.float64)
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object; :meth:`from_json` is the inverse."""
@@ -149,7 +151,7 @@ def spread_of(family: NDArray[np.str_], errors: Floats) -> dict[str, float]:
     return dict(zip(names.tolist(), ((sums + _SHRINK * usual) / (count + _SHRINK)).tolist(), strict=True))
 
 
-def _quantile(values: Floats, level: float) -> float:
+def conformal_quantile(values: Floats, level: float) -> float:
     """The ⌈(n + 1) · level⌉-th smallest value. With too few values for that, the largest distance from their median, stretched
     by how many are missing."""
     n = len(values)

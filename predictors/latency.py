@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from devices import Device, Graph, Lowering, Profile
 from devices.profile import load as load_profile
 from predictors.attribution import attributed
-from predictors.calibration import GUARANTEE, Calibration, difficulty, spread_of
+from predictors.calibration import GUARANTEE, LEVEL, Calibration, conformal_quantile, difficulty, spread_of
 from predictors.correction import Correction
 from predictors.errors import NotFitted
 from predictors.estimates import Estimates, KernelCosts, KernelEstimate
@@ -27,6 +28,7 @@ from predictors.whole import added_up
 Floats = NDArray[np.float64]
 
 _FOLDS = 4
+_NOT_LOWERED = 5  # one network of so many is left out, to see how far the learned lowering is off
 _CALM = 1.2  # times the slowness of calm moments
 _FEWEST_TIMED = 8
 _UNPROFILED = 3.0  # physics alone: a kernel may take so many times as long, or as short
@@ -96,7 +98,22 @@ class LatencyPredictor:
         self.held_out_ms_ = dict(zip(timed, (1e3 * held_out).tolist(), strict=False))
         p50_ms = np.array([profile.timings[d].p50_ms for d in timed])
         self.calibration_ = Calibration.fit(1e3 * held_out, 1e3 * latency, p50_ms, self._difficulty(data, costs))
+        self.lowering_errors_ = self._errors_of_lowering(profile)
         return self
+
+    def _errors_of_lowering(self, profile: Profile) -> Floats:
+        """How far latencies by learned kernels are from those by the kernels executed, as the logarithms of factors, of networks
+        that the lowering was not learnt from."""
+        turn = np.random.default_rng(self.seed).permutation(len(profile.graphs)) % _NOT_LOWERED
+        out = {d: graph for (d, graph), of in zip(profile.graphs.items(), turn, strict=True) if not of}
+        kept = {d: graph for d, graph in profile.graphs.items() if d not in out}
+        learned = LearnedLowering.fit(replace(profile, graphs=kept))
+        exact_s = self._total_seconds([profile.lowerings[d] for d in out])
+        written = [Lowering(learned.kernels(graph), profile.lowerings[d].memory) for d, graph in out.items()]
+        return np.abs(np.log(self._total_seconds(written) / exact_s))
+
+    def _total_seconds(self, lowerings: Sequence[Lowering]) -> Floats:
+        return np.maximum(_predict(self.kernel_model_, self.correction_, executions(lowerings))[1], SHORTEST)
 
     def _difficulty(self, data: Executions, costs: Floats) -> Floats:
         """``(n,)`` how well each network can be predicted at best; ``costs`` are of its ``(m,)`` executions."""
@@ -151,12 +168,17 @@ class LatencyPredictor:
         each = np.concatenate([np.empty(0), *(c.latency_ms for c in costs)])
         expected = self.calibration_.expected_error(self._difficulty(data, each), own + self.run_overhead_ms)
         low, high = self.calibration_.interval(expected)
+        learned = np.array([low.learned for low in lowerings], bool)
+        off, off_at_most = (
+            np.exp(np.where(learned, conformal_quantile(self.lowering_errors_, level), 0.0))
+            for level in (LEVEL, guarantee)
+        )
         return Estimates(
             latency,
             latency * self.calibration_.p50,
-            np.maximum((latency - under) * low, 0.0),
-            (latency + over) * high,
-            (latency + over) * self.calibration_.p50_upper(expected, guarantee),
+            np.maximum((latency - under) * low / off, 0.0),
+            (latency + over) * high * off,
+            (latency + over) * self.calibration_.p50_upper(expected, guarantee) * off_at_most,
             tuple(peak_memory(low.kernels) for low in lowerings),
             kernels,
             tuple("learned" if low.learned else "exact" for low in lowerings),
@@ -197,6 +219,7 @@ class LatencyPredictor:
             "spread": self.spread_,
             "held_out_ms": self.held_out_ms_,
             "lowering": self.learned_.to_json(),
+            "lowering_errors": self.lowering_errors_.tolist(),
         }
         path = Path(path)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -230,6 +253,7 @@ class LatencyPredictor:
         self.kernel_model_ = kind.from_json(value["kernel_model"])
         self.correction_ = Correction.from_json(value["correction"])
         self.calibration_ = Calibration.from_json(value["calibration"])
+        self.lowering_errors_ = np.array(value["lowering_errors"], np.float64)
         self.spread_ = dict(value["spread"])
         self.held_out_ms_ = dict(value["held_out_ms"])
         self.learned_ = LearnedLowering.from_json(value["lowering"])

@@ -88,9 +88,9 @@ def test_a_device_that_refuses_quantised_networks_gets_floats() -> None:
     integers_run = {g.digest(): g for g in integers}
     both = replace(
         known,
-        lowerings=known.lowerings | dict.fromkeys(integers_run, lowering),
-        timings=known.timings | dict.fromkeys(integers_run, timing),
-        graphs=floats | integers_run,
+        lowerings={**known.lowerings, **dict.fromkeys(integers_run, lowering)},
+        timings={**known.timings, **dict.fromkeys(integers_run, timing)},
+        graphs={**floats, **integers_run},
     )
     assert any(sampling.is_int8(g) for g in propose(both).graphs)
 
