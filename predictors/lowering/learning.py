@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -146,12 +146,22 @@ def _learn_rule(
 
 
 def _alike(found: Sequence[tuple[View, Unit]]) -> dict[tuple[Any, ...], list[tuple[View, Unit]]]:
-    """Units by what sets variants apart."""
+    """Units by what sets variants apart. Kernels that work on tensors in other shapes than the graph's have other rules for other
+    numbers of axes."""
     alike: dict[tuple[Any, ...], list[tuple[View, Unit]]] = defaultdict(list)
     for view, unit in found:
         kernels = tuple((k.kernel.kind, k.layout, _flat(k.kernel)) for k in unit.kernels)
-        alike[kernels, unit.sources, unit.layouts].append((view, unit))
+        known = {t.shape for t in types_of(view, unit.match).values()}
+        shapes = {s for k in unit.kernels for s in _shapes(k.kernel)}
+        axes = 0 if shapes <= known else len(view.type(unit.match.results[0]).shape)
+        alike[kernels, unit.sources, unit.layouts, axes].append((view, unit))
     return alike
+
+
+def _shapes(kernel: Kernel) -> Iterator[tuple[int, ...]]:
+    """Of what is computed."""
+    yield from (o.type.shape for o in kernel.inputs if not o.constant)
+    yield from (t.shape for t in kernel.outputs)
 
 
 def _told_alike(variant: Variant, own: Sequence[Variant]) -> Variant | None:

@@ -49,8 +49,14 @@ class Variant:
 
     def fits(self, view: View, found: Match) -> bool:
         """Whether it can be written down at this place."""
-        same_number = self.reads_many or len(self.layouts) == len(found.outside)
-        return same_number and self.kernels[-1].layout == view.layout.get(found.results[0], "")
+        if self.kernels[-1].layout != view.layout.get(found.results[0], ""):
+            return False
+        if self.reads_many:
+            return True
+        if len(self.layouts) != len(found.outside):
+            return False
+        axes = len(view.type(found.results[0]).shape)
+        return all(recipe[0] != "sizes" or recipe[1] == axes for kernel in self.kernels for recipe in kernel.outputs)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import final
 
-from devices import ExecutedKernel, Kernel, Operand
+from devices import ExecutedKernel, Kernel, Operand, TensorType
 from predictors.lowering.pattern import Match
-from predictors.lowering.recipe import Types, make_attribute, make_type, own_type
+from predictors.lowering.recipe import Recipe, Types, make_attribute, make_type, own_type
 from predictors.lowering.rules import KernelRecipe, Rule
 from predictors.lowering.units import Source
 from predictors.lowering.view import View
+
+_LARGER = 32  # times: padding and windows do not make more of a tensor
 
 
 def types_of(view: View, found: Match) -> Types:
@@ -31,6 +33,13 @@ def owning(view: View, found: Match, source: Source, types: Types) -> Types:
         case ("many", _):
             return {("own", 0): view.type(found.outside[0]), **types}
     return types
+
+
+def _likely(recipe: Recipe, types: Types) -> TensorType | None:
+    """What a recipe makes; None where it does not apply, and where that is far larger than the tensor that it stands for: then
+    the recipe was a coincidence of sizes."""
+    made, own = make_type(recipe, types), types.get(("own", 0))
+    return None if made is not None and own is not None and made.size > _LARGER * own.size else made
 
 
 @final
@@ -58,8 +67,9 @@ class Writer:
             for source, of_type in recipe.operands:
                 for i in range(len(found.outside)) if source[0] == "many" else (source[1],):
                     own = ("x", i) if source[0] == "many" else source
-                    kind = make_type(of_type, owning(self._view, found, own, types))
-                    inputs.append(Operand(kind or self._view.type(found.results[0]), source[0] == "c"))
+                    of_own = owning(self._view, found, own, types)
+                    made = make_type(of_type, of_own) if source[0] == "c" else _likely(of_type, of_own)
+                    inputs.append(Operand(made or self._view.type(found.results[0]), source[0] == "c"))
                     if own[0] != "c":
                         reads.append(start + i if own[0] == "k" else read[i])
             outputs = [self._view.type(name) for name in found.results]
@@ -68,7 +78,7 @@ class Writer:
                     {("own", 0): types["r", o], **types} if ("r", o) in types else types
                     for o in range(len(recipe.outputs))
                 ]
-                outputs = [make_type(r, t) or own_type(t) for r, t in zip(recipe.outputs, owned, strict=True)]
+                outputs = [_likely(r, t) or own_type(t) for r, t in zip(recipe.outputs, owned, strict=True)]
             attributes = ((name, make_attribute(name, r, nodes, types)) for name, r in recipe.attributes)
             kernel = Kernel(
                 recipe.kind,
