@@ -106,6 +106,8 @@ class LatencyPredictor:
         that the lowering was not learnt from."""
         turn = np.random.default_rng(self.seed).permutation(len(profile.graphs)) % _NOT_LOWERED
         out = {d: graph for (d, graph), of in zip(profile.graphs.items(), turn, strict=True) if not of}
+        if not out:
+            return np.array([np.log(_UNPROFILED)])
         kept = {d: graph for d, graph in profile.graphs.items() if d not in out}
         learned = LearnedLowering.fit(replace(profile, graphs=kept))
         exact_s = self._total_seconds([profile.lowerings[d] for d in out])

@@ -69,6 +69,9 @@ class Writer:
                     own = ("x", i) if source[0] == "many" else source
                     of_own = owning(self._view, found, own, types)
                     made = make_type(of_type, of_own) if source[0] == "c" else _likely(of_type, of_own)
+                    if own[0] == "k":
+                        before = self._kernels[start + own[1]][0].outputs[0]
+                        made = made if made is not None and made.size == before.size else before
                     inputs.append(Operand(made or self._view.type(found.results[0]), source[0] == "c"))
                     if own[0] != "c":
                         reads.append(start + i if own[0] == "k" else read[i])
