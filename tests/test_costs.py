@@ -72,7 +72,7 @@ def test_compiled_costs_are_what_is_predicted_for_each_network(
     width = (
         estimates.p50_upper_ms / estimates.p50_ms - 1
     )  # compiled, all networks are as difficult as the cover's median one
-    assert np.all(np.abs(costs.upper_ms / estimates.p50_upper_ms - 1) <= 0.03 + 0.2 * width)
+    assert np.all(np.abs(costs.upper_ms / estimates.p50_upper_ms - 1) <= 0.03 + 0.4 * width)
     assert np.all(costs.p50_ms <= costs.upper_ms)
     memory = np.array([m.memory_bytes for m in estimates.memory])
     apart = np.abs(costs.memory_bytes / memory - 1)
