@@ -17,8 +17,10 @@ _GATES = (1, 3, 4)  # of a plain recurrent layer, a GRU and an LSTM
 def convolution(k: Operands) -> Work | None:
     """A convolution in one to three dimensions, transposed or not."""
     matrices = [w for w in k.weights if len(w) > 2] or [w for w in k.data[1:2] if len(w) > 2]
-    if not matrices or len(k.source) < 3 or len(k.target) < 3:
+    if len(k.source) < 3 or len(k.target) < 3:
         return None
+    if not matrices:
+        return _product_as_convolution(k)
     weight = max(matrices, key=math.prod)
     group, transposed = int(k.attributes.get("group", 1)), "Transpose" in k.op
     last = bool(k.attributes.get("channels_last")) or "Nhwc" in k.op
@@ -53,6 +55,15 @@ def convolution(k: Operands) -> Work | None:
         dilation=math.prod(k.attributes.get("dilations", (1,))),
         group=group,
     )
+
+
+def _product_as_convolution(k: Operands) -> Work | None:
+    """A product with a constant matrix that the runtime executes as a convolution of single positions."""
+    if not any(len(w) == 2 for w in k.weights):
+        return None
+    rows, depth, columns = math.prod(k.target) / max(1, k.target[1]), k.source[1], k.target[1]
+    variant = "vector" if rows == 1 else "product"
+    return Work(rows * depth * columns, rows=rows, columns=columns, depth=depth, run=rows, variant=variant)
 
 
 def _taps(

@@ -13,6 +13,7 @@ from devices.graph import Graph, Node
 from devices.kernels import Attribute, ExecutedKernel, Kernel, Operand, TensorType
 from devices.runtimes._tokens import foldable, tokens
 
+_LOOPS = "While"  # does what it is told, element by element or matrix by matrix
 _MOVES = "Raster"  # rearranges data: for a node of the graph, or between two layouts
 _MOVING = (
     "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice", "SpaceToDepth", "Split",
@@ -26,7 +27,8 @@ def executed(graph: Graph, trace: Blob) -> list[ExecutedKernel]:
 
     MNN names an operator after the tensor that it makes. What it needs to get there, such as a change of layout, has the name
     with something behind it, or none. A node that no operator is named after computes where what it reads is made (a fused
-    activation); if it only moves data, it is in the operator that reads what it makes, or in that one's change of layout.
+    activation); a product, in the operator that adds the bias; if it only moves data, it is in the operator that reads what it
+    makes, or in that one's change of layout.
     """
     told = json.loads(bytes(trace))
     operators: list[dict[str, Any]] = told["operators"]
@@ -68,7 +70,7 @@ def _inside(graph: Graph, operators: Sequence[dict[str, Any]]) -> list[tuple[str
     folded = foldable(graph)
     for i, node in enumerate(graph.nodes):
         before = [place[producer[n]] for n in node.inputs if n in producer and producer[n] in place]
-        fused = before and operators[max(before)]["kind"] != _MOVES and node.op not in _MOVING
+        fused = before and operators[max(before)]["kind"] != _MOVES and node.op not in (*_MOVING, *_CHANNELS)
         if i not in place and i not in folded and fused:
             place[i] = max(before)
     readers = {n: place[i] for i, node in reversed(list(enumerate(graph.nodes))) if i in place for n in node.inputs}
@@ -112,4 +114,5 @@ def _kernel(graph: Graph, operator: dict[str, Any], within: Sequence[Node], read
         attributes = {**main.attributes, "operator": main.op, "operators": tuple(node.op for node in within)}
         operands += [Operand(graph.tensors[name], constant=True) for name in main.inputs if name in graph.constants]
     outputs = tuple(TensorType(dtype, tuple(shape)) for dtype, shape in operator["outputs"])
-    return Kernel(operator["kind"], tuple(operands), outputs, tuple(sorted(attributes.items())))
+    kind = f"{_LOOPS}:{main.op}" if operator["kind"] == _LOOPS and main is not None else operator["kind"]
+    return Kernel(kind, tuple(operands), outputs, tuple(sorted(attributes.items())))
