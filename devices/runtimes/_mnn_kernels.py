@@ -13,7 +13,12 @@ from devices.graph import Graph, Node
 from devices.kernels import Attribute, ExecutedKernel, Kernel, Operand, TensorType
 from devices.runtimes._tokens import foldable, tokens
 
-_LOOPS = "While"  # does what it is told, element by element or matrix by matrix
+_GENERIC = (
+    "BinaryOp",
+    "Reduction",
+    "UnaryOp",
+    "While",
+)  # do what they are told: a power takes a hundred times as long as a sum
 _MOVES = "Raster"  # rearranges data: for a node of the graph, or between two layouts
 _MOVING = (
     "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice", "SpaceToDepth", "Split",
@@ -114,5 +119,5 @@ def _kernel(graph: Graph, operator: dict[str, Any], within: Sequence[Node], read
         attributes = {**main.attributes, "operator": main.op, "operators": tuple(node.op for node in within)}
         operands += [Operand(graph.tensors[name], constant=True) for name in main.inputs if name in graph.constants]
     outputs = tuple(TensorType(dtype, tuple(shape)) for dtype, shape in operator["outputs"])
-    kind = f"{_LOOPS}:{main.op}" if operator["kind"] == _LOOPS and main is not None else operator["kind"]
+    kind = f"{operator['kind']}:{main.op}" if operator["kind"] in _GENERIC and main is not None else operator["kind"]
     return Kernel(kind, tuple(operands), outputs, tuple(sorted(attributes.items())))
