@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from devices import Device, ExecutedKernel, Graph
 from devices.events import OnEvent, Progress, ignore
 from hwnas.space import Genotypes, SearchSpace
-from predictors import LatencyPredictor, bytes_in_use
+from predictors import LatencyPredictor, bytes_in_use, kept_bytes
 from predictors.calibration import Calibration
 
 Floats = NDArray[np.float64]
@@ -228,8 +228,8 @@ def kernel_places(kernels: Sequence[ExecutedKernel], places: Container[str]) -> 
 
 
 def _weight_bytes(kernels: Sequence[ExecutedKernel]) -> Floats:
-    """``(n,)`` bytes of each kernel's constants."""
-    return np.array([k.kernel.weight_bytes for k in kernels], np.float64)
+    """``(n,)`` bytes of each kernel's constants, as the runtime keeps them."""
+    return np.array([kept_bytes(k.kernel) for k in kernels], np.float64)
 
 
 def _model_bytes(graph: Graph, index: Mapping[str, int]) -> tuple[Floats, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from predictors.estimates import Estimates, KernelCosts, KernelEstimate
 from predictors.few_shot import FewShotPredictor, GraphFeatures, LatencyTable, NetworkLatencies, graph_features
+from predictors.kept import kept_bytes
 from predictors.latency import LatencyPredictor
 from predictors.memory import activations_in_use, bytes_in_use, peak_memory
 from predictors.store import load_or_fit, predictor_path
@@ -20,6 +21,7 @@ __all__ = [
     "activations_in_use",
     "bytes_in_use",
     "graph_features",
+    "kept_bytes",
     "load_or_fit",
     "peak_memory",
     "predictor_path",

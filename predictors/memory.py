@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import ExecutedKernel, Memory, TensorType
+from predictors.kept import kept_bytes
 from predictors.workspace import workspace_bytes
 
 _Value = tuple[int, int]  # (position of the kernel, number of its output)
@@ -31,7 +32,7 @@ _SUMS_IN_PLACE = frozenset({"com.microsoft.nchwc:Conv", "com.microsoft:FusedConv
 
 def peak_memory(kernels: Sequence[ExecutedKernel]) -> Memory:
     """Weights and the highest use of activations, estimated from the kernels alone (``source="estimated"``)."""
-    weight_bytes = sum(k.kernel.weight_bytes for k in kernels)
+    weight_bytes = sum(kept_bytes(k.kernel) for k in kernels)
     return Memory(weight_bytes, int(bytes_in_use(kernels).max(initial=0)), "estimated")
 
 

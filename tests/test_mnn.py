@@ -13,7 +13,10 @@ from onnx import TensorProto, helper, save
 
 import devices
 from devices.errors import UnsupportedOp
+from devices.kernels import Attribute
 from devices.remote import WorkerDevice
+from predictors import peak_memory
+from profilers.sampling.builder import Builder
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,27 @@ def test_a_fused_activation_is_in_the_convolution_and_a_transpose_in_the_change_
     assert kernels[("Softmax_y",)].is_output
     assert found.shape == (5, 6, 8, 1)
     np.testing.assert_allclose(found.sum(axis=-1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("width", "size", "window"), [(64, 32, 3), (128, 8, 3), (96, 14, 1)])
+def test_memory_counts_the_transformed_filters_that_are_kept(
+    device: WorkerDevice, width: int, size: int, window: int
+) -> None:
+    build = Builder(np.random.default_rng(0))
+    x = build.input(1, width, size, size)
+    for _ in range(6):
+        pads = (window // 2,) * 4
+        attributes: dict[str, Attribute] = {
+            "pads": pads,
+            "strides": (1, 1),
+            "dilations": (1, 1),
+            "group": 1,
+            "kernel_shape": (window, window),
+        }
+        x = build.op("Conv", x, build.weight(width, width, window, window), attributes=attributes)
+    lowering = device.lower(build.graph("convolutions"))
+    assert lowering.memory.source == "runtime"
+    assert peak_memory(lowering.kernels).memory_bytes == pytest.approx(lowering.memory.memory_bytes, rel=0.2)
 
 
 def test_an_unknown_operator_is_refused_and_the_worker_goes_on(device: WorkerDevice, tmp_path: Path) -> None:
