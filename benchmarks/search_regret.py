@@ -1,7 +1,7 @@
 """How far is the network that a search finds from the best within the budget? Public tables, where the truth is known.
 
     python benchmarks/search_regret.py TABLES [--space nasbench201] [--devices 21] [--seeds 30] [--lookups 50 100 200]
-                                       [--searchers guided random …] [--dataset cifar10] [--front]
+                                       [--searchers guided random …] [--dataset cifar10] [--front] [--keep FOLDER]
 
 TABLES holds ``nasbench201.parquet`` and ``nasbench_macro.parquet``. For every device and budgets at the 10, 25, 50 and 75 %
 quantiles of its latencies each strategy may look up so many validation accuracies; the network with the best one is chosen,
@@ -12,14 +12,20 @@ back where they have an interface for it.
 
 With ``--front`` the aim is the front of validation error and latency instead, each scaled to the table's range, and
 reported is which share of the whole table's hypervolume, up to (1, 1), was found after looking up 1 % of the table.
+
+Optuna and pymoo take hours for all of it. With ``--keep`` every run's result is written into FOLDER, seed by seed, and the same
+command goes on from there; several strategies may be run by several processes at the same time.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +119,7 @@ def opened(folder: Path, name: str, dataset: str) -> Benchmark:
     return Benchmark(space, Accuracies(table, validation), Accuracies(table, test), costs)
 
 
-def regrets(benchmark: Benchmark, problem: Problem, strategy: Strategy, lookups: list[int]) -> Floats:
+def regrets(benchmark: Benchmark, problem: Problem, strategy: Strategy, lookups: list[int]) -> list[list[float]]:
     """``(3, len(lookups))``: regret, excess, and what is lacking in validation accuracy, as fractions."""
     every = problem.listed
     assert every is not None
@@ -129,7 +135,8 @@ def regrets(benchmark: Benchmark, problem: Problem, strategy: Strategy, lookups:
         reached = benchmark.test.accuracy(first.genotypes[[best]])[0]
         oracle = test[validation.argmax()]
         rows.append((test.max() - reached, oracle - reached, validation.max() - first.accuracy[best]))
-    return np.array(rows).T
+    columns: list[list[float]] = np.array(rows).T.tolist()
+    return columns
 
 
 def share_of_front(benchmark: Benchmark, costs: CostModel, strategy: Strategy, seed: int) -> float:
@@ -168,6 +175,39 @@ def infeasible(benchmark: Benchmark) -> str:
     raise AssertionError("no network takes no time")
 
 
+class Kept:
+    """Results of runs by what was run, in a file that grows by a line with each; without one, in memory.
+
+    Args:
+        path: the file; what it has is not run again.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._found: dict[str, Any] = {}
+        if path is not None and path.exists():
+            text = path.read_text()
+            path.write_text(whole := text[: text.rfind("\n") + 1])  # the last line may be torn
+            self._found = dict(json.loads(line) for line in whole.splitlines())
+
+    def result(self, key: str, run: Callable[[], Any]) -> Any:
+        """Of the run called ``key``."""
+        if key not in self._found:
+            self._found[key] = run()
+            if self._path is not None:
+                with self._path.open("a") as file:
+                    file.write(json.dumps([key, self._found[key]]) + "\n")
+        return self._found[key]
+
+
+def kept_of(options: argparse.Namespace, strategy: Strategy) -> Kept:
+    """What is known of a strategy from earlier."""
+    if options.keep is None:
+        return Kept(None)
+    asked = "front" if options.front else "-".join(map(str, options.lookups))
+    return Kept(options.keep / f"{options.space} {options.dataset} {asked} {strategy.name}.jsonl")
+
+
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -179,7 +219,10 @@ def main() -> None:
     parser.add_argument("--lookups", type=int, nargs="+", default=[50, 100, 200])
     parser.add_argument("--searchers", nargs="+", default=[s.name for s in STRATEGIES])
     parser.add_argument("--front", action="store_true")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER")
     options = parser.parse_args()
+    if options.keep:
+        options.keep.mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore", module="optuna")
     benchmark = opened(options.tables, options.space, options.dataset)
     names = list(benchmark.devices)
@@ -189,26 +232,32 @@ def main() -> None:
     if options.front:
         print(f"{'strategy':22} {'share of the hypervolume':>25} {'lowest':>8} {'s/run':>7}")
         for strategy in strategies:
-            started = time.perf_counter()
+            kept, started = kept_of(options, strategy), time.perf_counter()
             shares = [
-                share_of_front(benchmark, benchmark.devices[name], strategy, seed)
-                for name in names
+                kept.result(
+                    f"{name} {seed}", partial(share_of_front, benchmark, benchmark.devices[name], strategy, seed)
+                )
                 for seed in range(options.seeds)
+                for name in names
             ]
             each = (time.perf_counter() - started) / len(shares)
             print(f"{strategy.name:22} {np.mean(shares):25.2%} {min(shares):8.2%} {each:7.2f}", flush=True)
         return
     columns = " ".join(f"{f'{word} @{n}':>14}" for n in options.lookups for word in ("regret", "excess", "validation"))
     print(f"mean, points; ± is the standard error of the excess at {options.lookups[-1]}\n{'strategy':22} {columns}")
+    budgets = {
+        (name, quantile): float(np.quantile(costs.costs(benchmark.validation.table.genotypes).p50_ms, quantile))
+        for name, costs in benchmark.devices.items()
+        if name in names
+        for quantile in QUANTILES
+    }
     for strategy in strategies:
-        started, results = time.perf_counter(), []
-        for name in names:
-            latency = benchmark.devices[name].costs(benchmark.validation.table.genotypes).p50_ms
-            for quantile in QUANTILES:
-                for seed in range(options.seeds):
-                    budget = Budget(latency_ms=float(np.quantile(latency, quantile)))
-                    problem = Problem(benchmark.space, benchmark.devices[name], budget, seed)
-                    results.append(regrets(benchmark, problem, strategy, options.lookups))
+        kept, started, results = kept_of(options, strategy), time.perf_counter(), []
+        for seed in range(options.seeds):
+            for (name, quantile), latency_ms in budgets.items():
+                problem = Problem(benchmark.space, benchmark.devices[name], Budget(latency_ms=latency_ms), seed)
+                run = partial(regrets, benchmark, problem, strategy, options.lookups)
+                results.append(kept.result(f"{name} {quantile} {seed}", run))
         points = 100 * np.array(results)
         each, error = (time.perf_counter() - started) / len(results), points[:, 1, -1].std() / len(results) ** 0.5
         cells = " ".join(f"{value:14.3f}" for value in points.mean(axis=0).T.ravel())
