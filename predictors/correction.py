@@ -12,7 +12,7 @@ equation 2.30 and section 5.4.1), so that details are believed as far as the tim
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from devices import Kernel
 from devices.kernels import kernel_from_json
-from predictors.kernel_model import Executions
+from predictors.kernel_model import SHORTEST, Executions
 
 Floats = NDArray[np.float64]
 
@@ -175,3 +175,17 @@ class Correction:
             {f: (s, c) for f, (s, c) in value["families"].items()},
             {kernel_from_json(k): (s, c) for k, (s, c) in value["kernels"]},
         )
+
+
+def held_out(
+    data: Executions, latency: Floats, fold: NDArray[np.int64], apart: Floats, times: Sequence[Floats]
+) -> tuple[Floats, Floats]:
+    """Seconds of each execution, and of each network, as predicted without it: from its kernels' times ``apart`` ``(m,)``, and by
+    a correction learnt from the other folds' networks and the ``times`` ``(m,)`` that there are for the fold."""
+    costs, totals = np.empty(len(data.kernel)), np.empty(len(latency))
+    for f, seconds in enumerate(times):
+        out, within = fold == f, fold[data.network] == f
+        correction = Correction.fit(data.of(~out), seconds[~within], latency[~out])
+        costs = np.where(within, correction.seconds(data, apart), costs)
+        totals[out] = np.bincount(data.network, costs, len(latency))[out] + correction.run
+    return costs, np.maximum(totals, SHORTEST)

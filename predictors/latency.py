@@ -15,7 +15,7 @@ from devices import Device, Graph, Lowering, Profile
 from devices.profile import load as load_profile
 from predictors.attribution import attributed
 from predictors.calibration import GUARANTEE, LEVEL, Calibration, conformal_quantile, difficulty, spread_of
-from predictors.correction import Correction
+from predictors.correction import Correction, held_out
 from predictors.errors import NotFitted
 from predictors.estimates import Estimates, KernelCosts, KernelEstimate
 from predictors.kernel_model import BOUNDS, SHORTEST, Executions, KernelModel, executions
@@ -90,14 +90,14 @@ class LatencyPredictor:
                 model = _kernel_model(profile, [d for d in calm if d not in out], kept, self.seed)
                 known.append(model.seconds(data))
                 apart = np.where(fold[data.network] == f, known[f], apart)
-            costs, held_out = _held_out(data, latency, fold, apart, _FOLDS * [apart] if new else known)
+            costs, held_out_s = held_out(data, latency, fold, apart, _FOLDS * [apart] if new else known)
             self.correction_ = Correction.fit(data, apart if new else self.kernel_model_.seconds(data), latency)
         self.spread_ = spread_of(
             data.table.family[data.kernel], np.abs(np.log(np.maximum(data.seconds, SHORTEST) / apart))
         )
-        self.held_out_ms_ = dict(zip(timed, (1e3 * held_out).tolist(), strict=False))
+        self.held_out_ms_ = dict(zip(timed, (1e3 * held_out_s).tolist(), strict=False))
         p50_ms = np.array([profile.timings[d].p50_ms for d in timed])
-        self.calibration_ = Calibration.fit(1e3 * held_out, 1e3 * latency, p50_ms, self._difficulty(data, costs))
+        self.calibration_ = Calibration.fit(1e3 * held_out_s, 1e3 * latency, p50_ms, self._difficulty(data, costs))
         self.lowering_errors_ = self._errors_of_lowering(profile)
         return self
 
@@ -282,20 +282,6 @@ def _calm(profile: Profile) -> list[str]:
     calmest, usual = np.quantile(list(slowness.values()), (0.1, 0.5))
     limit = max(_CALM * calmest, usual)
     return [d for d, slow in slowness.items() if slow <= limit]
-
-
-def _held_out(
-    data: Executions, latency: Floats, fold: NDArray[np.int64], apart: Floats, times: Sequence[Floats]
-) -> tuple[Floats, Floats]:
-    """Seconds of each execution, and of each network, as predicted without it: from its kernels' times ``apart`` ``(m,)``, and by
-    a correction learnt from the other folds' networks and the ``times`` ``(m,)`` that there are for the fold."""
-    costs, totals = np.empty(len(data.kernel)), np.empty(len(latency))
-    for f, seconds in enumerate(times):
-        out, within = fold == f, fold[data.network] == f
-        correction = Correction.fit(data.of(~out), seconds[~within], latency[~out])
-        costs = np.where(within, correction.seconds(data, apart), costs)
-        totals[out] = np.bincount(data.network, costs, len(latency))[out] + correction.run
-    return costs, np.maximum(totals, SHORTEST)
 
 
 def _predict(model: KernelModel | TransferredModel, correction: Correction, data: Executions) -> tuple[Floats, Floats]:
