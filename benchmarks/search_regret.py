@@ -20,7 +20,6 @@ command goes on from there; several strategies may be run by several processes a
 from __future__ import annotations
 
 import argparse
-import json
 import time
 import warnings
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.journal import Journal
 from hwnas import searchers, spaces
 from hwnas.budget import Budget
 from hwnas.candidates import hypervolume
@@ -176,28 +176,19 @@ def infeasible(benchmark: Benchmark) -> str:
 
 
 class Kept:
-    """Results of runs by what was run, in a file that grows by a line with each; without one, in memory.
+    """Results of runs by what was run; with a journal, what that has is not run again."""
 
-    Args:
-        path: the file; what it has is not run again.
-    """
+    def __init__(self, journal: Journal | None) -> None:
+        self._journal = journal
+        self._found = {unit["run"]: unit["result"] for unit in journal.units} if journal is not None else {}
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._found: dict[str, Any] = {}
-        if path is not None and path.exists():
-            text = path.read_text()
-            path.write_text(whole := text[: text.rfind("\n") + 1])  # the last line may be torn
-            self._found = dict(json.loads(line) for line in whole.splitlines())
-
-    def result(self, key: str, run: Callable[[], Any]) -> Any:
-        """Of the run called ``key``."""
-        if key not in self._found:
-            self._found[key] = run()
-            if self._path is not None:
-                with self._path.open("a") as file:
-                    file.write(json.dumps([key, self._found[key]]) + "\n")
-        return self._found[key]
+    def result(self, name: str, run: Callable[[], Any]) -> Any:
+        """Of the run of that name."""
+        if name not in self._found:
+            self._found[name] = run()
+            if self._journal is not None:
+                self._journal.append({"run": name, "result": self._found[name]})
+        return self._found[name]
 
 
 def kept_of(options: argparse.Namespace, strategy: Strategy) -> Kept:
@@ -205,7 +196,8 @@ def kept_of(options: argparse.Namespace, strategy: Strategy) -> Kept:
     if options.keep is None:
         return Kept(None)
     asked = "front" if options.front else "-".join(map(str, options.lookups))
-    return Kept(options.keep / f"{options.space} {options.dataset} {asked} {strategy.name}.jsonl")
+    header = {"space": options.space, "dataset": options.dataset, "asked": asked, "strategy": strategy.name}
+    return Kept(Journal(options.keep / f"{' '.join(header.values())}.jsonl", header))
 
 
 def main() -> None:

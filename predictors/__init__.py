@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from predictors.estimates import Estimates, KernelCosts, KernelEstimate
 from predictors.few_shot import FewShotPredictor, GraphFeatures, LatencyTable, NetworkLatencies, graph_features
-from predictors.kept import kept_bytes
+from predictors.kept_weights import kept_bytes
 from predictors.latency import LatencyPredictor
 from predictors.memory import activations_in_use, bytes_in_use, peak_memory
 from predictors.store import load_or_fit, predictor_path

@@ -84,9 +84,8 @@ class Calibration:
         """``(n,)`` factors on predicted latencies: both ends of the interval that holds with probability ``level``."""
         tail = (1 + level) / 2
         residuals = np.array(self.residuals)
-        return np.exp(-conformal_quantile(-residuals, tail) * expected), np.exp(
-            conformal_quantile(residuals, tail) * expected
-        )
+        lowest, highest = -conformal_quantile(-residuals, tail), conformal_quantile(residuals, tail)
+        return np.exp(lowest * expected), np.exp(highest * expected)
 
     def p50_upper(self, expected: Floats, guarantee: float = GUARANTEE) -> Floats:
         """``(n,)`` factors from predicted latencies to what medians stay below with probability ``guarantee``."""

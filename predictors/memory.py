@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import ExecutedKernel, Memory, TensorType
-from predictors.kept import kept_bytes
+from predictors.kept_weights import kept_bytes
 from predictors.workspace import workspace_bytes
 
 _Value = tuple[int, int]  # (position of the kernel, number of its output)

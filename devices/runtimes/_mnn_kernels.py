@@ -13,12 +13,8 @@ from devices.graph import Graph, Node
 from devices.kernels import Attribute, ExecutedKernel, Kernel, Operand, TensorType
 from devices.runtimes._tokens import foldable, tokens
 
-_GENERIC = (
-    "BinaryOp",
-    "Reduction",
-    "UnaryOp",
-    "While",
-)  # do what they are told: a power takes a hundred times as long as a sum
+# They do what they are told: a power takes a hundred times as long as a sum.
+_GENERIC = ("BinaryOp", "Reduction", "UnaryOp", "While")
 _MOVES = "Raster"  # rearranges data: for a node of the graph, or between two layouts
 _MOVING = (
     "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice", "SpaceToDepth", "Split",
