@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from pydantic import BaseModel
+
+from hwnas import config
+from hwnas.spaces.mobile import MobileSpace
+from hwnas.train_settings import FitSettings, SupernetSettings, TrainSettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,3 +43,30 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
 def test_files_and_folders_it_names_exist() -> None:
     for path in re.findall(r"`((?:devices|hwnas|profilers|predictors|benchmarks|examples|tests)/[\w./]*)`", README):
         assert (ROOT / path).exists(), path
+
+
+def test_the_configuration_reference_is_complete_and_shows_the_defaults(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/configuration.md").read_text(encoding="utf-8"), flags=re.S)
+    file = tmp_path / "my.toml"
+    file.write_text(text)
+    shown = config.load(file)
+    sections = dict(re.findall(r"^(?:# )?\[+(\w+)\]+(.*?)(?=^(?:# )?\[|\Z)", text, flags=re.M | re.S))
+    settings = {"accuracy": SupernetSettings, "train": TrainSettings}
+    for name, field in config.Config.model_fields.items():
+        section = settings.get(name, field.annotation)
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            continue
+        for key, value in section.model_fields.items():
+            common = name == "accuracy" and key in FitSettings.model_fields
+            assert re.search(rf"^(?:# )?{key} = ", sections["train" if common else name], flags=re.M), (name, key)
+            given = getattr(getattr(shown, name), key, value.default)
+            assert given == value.default or name in ("task", "budget"), (name, key)
+    for key in inspect.signature(MobileSpace).parameters:
+        assert key in ("input_shape", "classes") or f"{key} = " in sections["space"], key
+
+
+def test_the_first_configuration_it_shows_loads(tmp_path: Path) -> None:
+    text = re.findall(r"```toml\n(.*?)```", README, flags=re.S)[0]
+    file = tmp_path / "my.toml"
+    file.write_text(text)
+    assert config.load(file).budget.latency_ms == 8.0

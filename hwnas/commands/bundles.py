@@ -14,7 +14,9 @@ Runs = Annotated[list[Path], typer.Argument(help="Folders of runs.", show_defaul
 
 def certify(
     bundle: Annotated[Path, typer.Argument(help="A run's bundle folder: RUN/bundle.", show_default=False)],
-    device: Annotated[str | None, typer.Option(help="Another device than the certificate's.")] = None,
+    device: Annotated[str | None, typer.Option(
+            help="This device alone. Default: every device of the certificate, on this machine.", show_default=False
+        )] = None,
     task: Annotated[str | None, typer.Option(help="Classify this task's images again, e.g. digits.")] = None,
     data: Annotated[Path | None, typer.Option(help="The task's file or folder, where it needs one.")] = None,
     setting: Annotated[
@@ -28,7 +30,8 @@ def certify(
 
     Without `--task` the accuracies are those of the former certificate, and a note says so.
 
-    Example: `hwnas certify runs/digits/bundle --device onnxruntime:threads=2 --task digits`
+    Examples: `hwnas certify runs/digits/bundle --device onnxruntime:threads=2 --task digits` · `hwnas certify
+    runs/photos/bundle --device ssh://pi@board/onnxruntime --task folder --data photos --setting size=64`
     """
     from hwnas import progress, tasks
     from hwnas.certify import certify_again
@@ -77,7 +80,7 @@ def report(
     png: Annotated[Path | None, typer.Option(help="Write the figures into this folder too; needs Chromium.")] = None,
     json: Json = False,
 ) -> Answer:
-    """Write the report of a run anew, as far as the run went.
+    """Write the report of a run anew, RUN/report.html, as far as the run went.
 
     Example: `hwnas report runs/digits --png figures`
     """

@@ -113,6 +113,9 @@ def measure(
 ) -> Answer:
     """Measure ONNX files on a device: interleaved rounds beside sentinel networks, then memory.
 
+    `p50` is the median of a run, in milliseconds, with the batch that the file has; `latency` is how fast the network is with the
+    machine at its best, which is what predictors learn.
+
     Example: `hwnas measure model.onnx --device onnxruntime:threads=2 --input image=1x3x224x224`
     """
     import devices as package
@@ -167,15 +170,22 @@ def profile(
     out: Annotated[Path, typer.Option("--out", help="The profile file; what it already has is not measured again.")],
     device: DeviceSpec = "onnxruntime:threads=1",
     space: Annotated[str | None, typer.Option("--space", help="Cover this search space and nothing else.")] = None,
-    input_shape: Annotated[str, typer.Option(help="One example of the space, channels first.")] = "1x28x28",
-    classes: Annotated[int, typer.Option(help="Number of classes of the space.", min=2)] = 10,
-    for_: Annotated[list[Path] | None, typer.Option("--for", help="Measure this ONNX file too, first.")] = None,
+    input_shape: Annotated[str, typer.Option(help="One example of your task, channels first.")] = "1x28x28",
+    classes: Annotated[int, typer.Option(help="Number of classes of your task.", min=2)] = 10,
+    for_: Annotated[list[Path] | None, typer.Option("--for", help="Measure this ONNX file first; random networks follow.")] = None,
     input: Inputs = None,  # noqa: A002 - the option's name
     from_: Annotated[
         Path | None,
         typer.Option("--from", help="Start from this profile of a similar device; ten networks are enough."),
     ] = None,
-    time_limit: Annotated[str | None, typer.Option(metavar="60s", help="Begin nothing new after this time.")] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="60s",
+            help="Begin nothing new after so many seconds, or minutes: 90s, 2m. Default: 300s; with --from 60s; with --space none.",
+            show_default=False,
+        ),
+    ] = None,
     target_error: Annotated[
         float | None,
         typer.Option(
@@ -186,7 +196,7 @@ def profile(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Which networks are timed, and in which order.", min=0)] = 0,
-    check: Annotated[bool, typer.Option("--check", help="Only see whether the profile still holds.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only see whether the profile still holds; status 1 if not.")] = False,
     json: Json = False,
 ) -> Answer:
     """Profile a device once; ends by fitting the predictor beside the profile. A killed profile goes on where it stopped.

@@ -37,9 +37,13 @@ def predict(
     ] = False,
     json: Json = False,
 ) -> Answer:
-    """Latency with its interval, memory, and a table of the kernels, from a profile.
+    """Latency with its 90 % interval, memory, and a table of the kernels, from a profile.
 
-    Example: `hwnas predict model.onnx --profile cpu.profile.jsonl --input image=1x3x224x224`
+    The profile's runtime, in its version, is asked which kernels it executes if it is here; else they are learned from the
+    profile, and the answer says so.
+
+    Examples: `hwnas predict model.onnx --profile cpu.profile.jsonl --input image=1x3x224x224` · `hwnas predict a.onnx b.onnx
+    --profile board.profile.jsonl --learned`
     """
     import devices
     import predictors

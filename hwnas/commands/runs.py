@@ -24,7 +24,7 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         metavar="N|ray|ray://HOST:PORT",
-        help="Evaluate networks in N processes or on a Ray cluster (extra ray), each with one thread: the same result.",
+        help="Evaluate networks in N processes or on a Ray cluster (extra ray), one thread each; the result is the same for any number.",
         show_default=False,
     ),
 ]
@@ -37,7 +37,9 @@ Tensorboard = Annotated[
 def run(
     config: ConfigFile, out: Out, workers: Workers = None, tensorboard: Tensorboard = False, json: Json = False
 ) -> Answer:
-    """The whole job: profile, search, train, export, INT8, certificate, report.
+    """The whole job: profile, search, train, export, INT8, certificate, report. What was interrupted goes on.
+
+    docs/configuration.md has every key of the configuration. Exit status 3: the budget cannot be met, or was not.
 
     Examples: `hwnas run examples/digits.toml --out runs/digits` · `hwnas run examples/digits.toml --out runs/digits --workers 4`
     """
