@@ -120,7 +120,7 @@ class WorkerDevice(Device):
         return WorkerSession(self, graph, random_inputs(graph), next(self._ids)).lowering(memory=memory)
 
     def kernels(self, graph: Graph) -> tuple[ExecutedKernel, ...]:
-        """Kernels of a model; their times are of a single run, and mean nothing."""
+        """Kernels of a model, from a single run."""
         return tuple(WorkerSession(self, graph, random_inputs(graph), next(self._ids)).kernels(timed=False))
 
     def native(self, graph: Graph) -> bytes | None:
