@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import re
@@ -116,6 +117,23 @@ def test_the_library_does_not_do_what_a_library_must_not() -> None:
         if re.search(pattern, path.read_text(encoding="utf-8"), flags=re.M)
     }
     assert found - {("hwnas/determinism.py", "global seeding")} == set()
+
+
+def test_every_expected_error_is_in_one_place() -> None:
+    """Those that derive from the root, by name and at any depth, in whichever file they are."""
+    classes = [
+        (node.name, {base.id for base in node.bases if isinstance(base, ast.Name)})
+        for path in sources(*PACKAGES)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    expected = {"HwnasError"}
+    while more := {name for name, bases in classes if bases & expected} - expected:
+        expected |= more
+    errors = importlib.import_module("hwnas.errors")
+    assert len(expected) > 10
+    assert set(errors.__all__) == expected
+    assert set(re.findall(r"── (\w+)", errors.__doc__ or "")) == expected - {"HwnasError"}
 
 
 def test_texts_speak_of_the_project_only() -> None:
