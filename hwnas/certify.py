@@ -15,11 +15,11 @@ from pathlib import Path
 
 import devices
 from devices import Graph, Profile
+from devices.atomic import write_text
 from devices.events import OnEvent, ignore
 from devices.versions import versions
 from hwnas import bundle as bundles
 from hwnas import certificate as certificates
-from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.bundle import Contents
 from hwnas.bundle_readme import readme

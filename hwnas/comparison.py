@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.atomic import write_text
+from devices.atomic import write_text
 from hwnas.errors import InvalidData
 
 SCHEMA = 1

@@ -81,7 +81,7 @@ class Delivery:
     def quantize(self, device: Device, profile: Profile) -> None:
         """Write the INT8 file, with the layers in float32 that ``device`` and the validation images ask for; none if the device
         takes no INT8 files."""
-        from hwnas.atomic import write_bytes
+        from devices.atomic import write_bytes
         from hwnas.mixed_precision import mix
 
         int8, settings = self._bundle / INT8, self.config.quantize

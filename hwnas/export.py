@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.atomic import write_bytes
+from devices.atomic import write_bytes
 from hwnas.errors import ExportError
 from hwnas.space import SearchSpace
 from hwnas.task import Task, normalize

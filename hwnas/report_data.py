@@ -15,9 +15,9 @@ import devices
 from devices import DeviceInfo
 from devices import journal as journals
 from devices import profile as profile_files
+from devices.atomic import write_text
 from hwnas import certificate as certificates
 from hwnas import comparison, finalist, pictures, report_places
-from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.candidates import Candidates
 from hwnas.certificate import FLOAT, Certificate

@@ -437,6 +437,15 @@ def test_a_predictor_whose_parts_are_damaged_is_refused_and_learnt_again(
     assert predictor_path(path).read_bytes() == whole
 
 
+def test_a_predictor_that_cannot_be_kept_is_learnt_all_the_same(profile_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "copy.profile.jsonl"
+    path.write_bytes(profile_path.read_bytes())
+    predictor_path(path).mkdir()
+    with pytest.raises(HwnasError, match="Could not write"):
+        load_or_fit(profile_path).save(predictor_path(path), path)
+    assert [f.name for f in tmp_path.iterdir() if f.name.startswith(".")] == []
+
+
 def test_a_profile_ends_when_enough_is_known(profile_path: Path) -> None:
     profile = devices.profile.load(profile_path)
     more = Proposal()
