@@ -22,7 +22,7 @@ from devices.events import Note, Progress
 from devices.kernels import Attribute
 from devices.profile import ProfileWriter
 from hwnas.proposals import FEWEST_TIMED, UntilKnown
-from predictors import LatencyPredictor, activations_in_use, load_or_fit, peak_memory, predictor_path
+from predictors import Agreement, LatencyPredictor, activations_in_use, load_or_fit, peak_memory, predictor_path
 from predictors.calibration import Calibration, difficulty
 from predictors.errors import NotFitted
 from predictors.features import KERNEL_FEATURES, kernel_table
@@ -477,6 +477,14 @@ def test_too_little_to_learn_from_is_an_error(tmp_path: Path) -> None:
     wide = LatencyPredictor().fit(replace(few, timings=timings)).calibration_
     low, high = wide.interval(wide.expected_error(np.array([0.02]), np.array([1.0])))
     assert low[0] < 0.99 < 1.01 < high[0]
+
+
+def test_agreement_is_in_relative_errors() -> None:
+    found = Agreement.of(np.array([1.0, 2.18, 2.94]), np.array([1.0, 2.0, 3.0]))
+    assert (found.networks, found.within_5_percent, found.within_10_percent) == (3, 2 / 3, 1.0)
+    assert found.rmspe == pytest.approx(((0.09**2 + 0.02**2) / 3) ** 0.5)
+    assert (found.median, found.worst, found.tau) == pytest.approx((0.02, 0.09, 1))
+    assert math.isnan(Agreement.of(np.ones(1), np.ones(1)).tau)
 
 
 # --- calibration -----------------------------------------------------------------------------------------------------
