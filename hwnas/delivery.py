@@ -73,8 +73,8 @@ class Delivery:
         model = self._bundle / FLOAT
 
         def exported() -> Mapping[str, Any]:
-            made = export(self.space, self.genotype, self._trained.module, self.task, model)
-            return {"max_difference": made.max_difference}
+            difference = export(self.space, self.genotype, self._trained.module, self.task, model)
+            return {"max_difference": difference}
 
         self.steps.once("exported", exported, model)
 

@@ -196,7 +196,7 @@ def _row(kernel: Kernel) -> tuple[str, str, list[float]]:
     source = data[0] if data else kernel.outputs[0]
     target = kernel.outputs[0] if kernel.outputs else source
     heaviest = max(weights, key=lambda t: t.nbytes, default=source)
-    activation = _text(kernel.attribute("activation", ""))
+    activation = str(kernel.attribute("activation", ""))
     read, stored = sum(t.nbytes for t in data), kernel.weight_bytes
     if "Gather" in kernel.kind:  # reads only the rows it takes
         read, stored = min(read, target.nbytes + 8 * target.size), min(stored, target.nbytes)
@@ -236,7 +236,3 @@ def _row(kernel: Kernel) -> tuple[str, str, list[float]]:
 
 def _item_bytes(tensor: TensorType) -> int:
     return np.dtype(tensor.dtype).itemsize
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
