@@ -82,7 +82,7 @@ def train_supernet(
                 checkpoint=checkpoint.with_stem(f"{checkpoint.stem}-{number + 1}") if number else checkpoint,
                 provenance={
                     "training": "supernet",
-                    "genes": [[g.name, list(g.options)] for g in space.genes],
+                    "genes": space.genes_to_json(),
                     "input_shape": list(space.input_shape),
                     "classes": space.classes,
                     "device": accelerator().type,
