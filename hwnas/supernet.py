@@ -17,13 +17,13 @@ from devices.events import OnEvent, ignore
 from hwnas.accelerator import accelerator, mixed_precision
 from hwnas.determinism import reproducible
 from hwnas.fitting import Backward, fit
+from hwnas.streams import Stream
 from hwnas.task import Task, normalize
 from hwnas.train_settings import SupernetSettings
 
 if TYPE_CHECKING:
     from hwnas.space import Genotypes, SearchSpace
 
-_NETWORKS = 2  # stream of random numbers; hwnas.batches has the others
 _CALIBRATION_BATCH = 128  # small enough for the cache: a third faster than all images at once
 
 
@@ -105,7 +105,7 @@ def train_supernet(
 
 def drawn(space: SearchSpace, settings: SupernetSettings, seed: int, step: int) -> Genotypes:
     """``(random_networks, G)``: the networks drawn at random for a step."""
-    return space.sample(np.random.default_rng([seed, _NETWORKS, step]), settings.random_networks)
+    return space.sample(Stream.NETWORKS.rng(seed, step), settings.random_networks)
 
 
 def _sandwich(
