@@ -54,7 +54,7 @@ class RuntimeHost(Protocol):
 
 
 @runtime_checkable
-class ReportsMemory(Protocol):
+class ReadsMemory(Protocol):
     """A runtime that says what memory it needs. For others it is estimated from their kernels."""
 
     def memory_of(self, files: Sequence[Blob]) -> Memory:
@@ -190,7 +190,7 @@ class WorkerSession:
     def memory(self) -> Memory:
         """What the model needs to run."""
         runtime = self._device.runtime
-        if not isinstance(runtime, ReportsMemory):
+        if not isinstance(runtime, ReadsMemory):
             return estimated_memory(self.kernels())
         return runtime.memory_of(self._ask_with_model("memory", self._model())[1])
 
@@ -202,7 +202,7 @@ class WorkerSession:
     def lowering(self, *, memory: bool = True) -> Lowering:
         """Kernels and memory together; see :meth:`devices.Device.lower`."""
         runtime = self._device.runtime
-        if not memory or not isinstance(runtime, ReportsMemory):
+        if not memory or not isinstance(runtime, ReadsMemory):
             kernels = self.kernels()
             return Lowering(kernels, estimated_memory(kernels))
         reply, files = self._ask_with_model("lower", runtime.trace_model(self._graph))

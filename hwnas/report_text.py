@@ -13,7 +13,7 @@ from hwnas.accuracy import is_score
 from predictors import Agreement
 
 if TYPE_CHECKING:
-    from hwnas.report import Check, ReportData
+    from hwnas.report import ReportCheck, ReportData
 
 
 def milliseconds(value: float) -> str:
@@ -153,7 +153,7 @@ def int8_verdict(files: Mapping[str, Mapping[str, Any]]) -> str:
     return "; ".join(parts) + "."
 
 
-def held_out_agreement(checks: Sequence[Check]) -> Agreement | None:
+def held_out_agreement(checks: Sequence[ReportCheck]) -> Agreement | None:
     """Of the held-out networks; None for fewer than two."""
     held_out = [(c.predicted_ms, c.measured_ms) for c in checks if c.group == "validation"]
     return Agreement.of(*np.array(held_out).T) if len(held_out) > 1 else None

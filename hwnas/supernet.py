@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from devices.events import OnEvent, ignore
-from hwnas.accelerator import accelerator, mixed_precision
+from hwnas.accelerator import accelerator, autocast
 from hwnas.determinism import reproducible
 from hwnas.fitting import Backward, fit
 from hwnas.streams import Stream
@@ -172,7 +172,7 @@ class _Batch:
         size, device = self._space.image_size(genotype), accelerator()
         if size not in self._inputs:
             self._inputs[size] = torch.from_numpy(normalize(self._images, self._task, size)).to(device)
-        with mixed_precision():
+        with autocast():
             logits: Tensor = supernet(self._inputs[size], genotype)
         return logits.float()
 

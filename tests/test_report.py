@@ -14,7 +14,7 @@ import pytest
 from hwnas import figures, plots, report_text
 from hwnas.budget import Budget
 from hwnas.effects import Interval
-from hwnas.report import Check, ReportCandidates, ReportData, render
+from hwnas.report import ReportCandidates, ReportCheck, ReportData, render
 
 
 def text_of(page: str) -> str:
@@ -148,8 +148,8 @@ def test_a_long_search_stays_a_light_page(report_data: ReportData) -> None:
 
 
 def test_agreement_is_counted_on_held_out_networks_only() -> None:
-    checks = [Check(str(i), 1.0 + 0.01 * i, 1.0 + 0.011 * i, "validation") for i in range(10)]
-    checks += [Check("model.onnx", 5.0, 1.0, "exported")]
+    checks = [ReportCheck(str(i), 1.0 + 0.01 * i, 1.0 + 0.011 * i, "validation") for i in range(10)]
+    checks += [ReportCheck("model.onnx", 5.0, 1.0, "exported")]
     found = report_text.held_out_agreement(checks)
     assert found is not None
     assert found.networks == 10
