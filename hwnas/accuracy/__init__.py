@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from devices import plugins
 from devices.events import OnEvent, ignore
-from hwnas.settings import validated
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,6 +96,8 @@ def check(name: str, settings: Mapping[str, Any]) -> BaseModel:
     Raises:
         ValueError: unknown model or setting (names the nearest match), one that is missing, or a value that cannot be.
     """
+    from hwnas.settings import validated  # pydantic is slow to import, and the command line does without it at first
+
     kind: type[BaseModel] = plugins.load(_HERE, name, kind="accuracy model").Settings
     plugins.require_known(f"accuracy model {name!r} has no setting", settings, list(kind.model_fields))
     return validated(kind, settings, f"accuracy model {name!r}")
