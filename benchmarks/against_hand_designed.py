@@ -34,11 +34,11 @@ from torch import nn
 import devices
 from benchmarks.hand_designed import NETWORKS
 from devices import Device
+from devices.atomic import write_text
 from devices.events import OnEvent, Progress
 from devices.journal import Journal
 from devices.versions import versions
 from hwnas import comparison, figures_network, pictures, progress, tasks
-from hwnas.atomic import write_text
 from hwnas.comparison import Compared, Comparison
 from hwnas.config import BudgetSection, Config, load
 from hwnas.determinism import reproducible

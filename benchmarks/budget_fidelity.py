@@ -7,7 +7,7 @@
 Nothing is trained: multiply-accumulates stand for accuracy, so the search wants the largest network that the predictor lets
 pass, and finds where it errs. Budgets are spread between the predicted latencies of small and large networks of the space.
 The chosen network is measured as exported, with made-up weights. *One shot* is the first one chosen, by the upper bound of
-p50 that holds for 95 % of networks; *closed loop* is what a run delivers, which measures up to three and corrects its costs
+p50 that holds for 95 % of networks; *closed loop* is what a run delivers, which measures up to eight and corrects its costs
 in between. A case is kept if the measured p50 is within the budget; its use is that p50 as a share of the budget. The same
 command goes on from what FOLDER holds.
 """

@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import devices
 from benchmarks import truth
 from benchmarks.families.members import FAMILIES
@@ -26,7 +24,7 @@ from benchmarks.prediction_tables import HEADER, row
 from benchmarks.truth import PROFILE, TIMELINE, Measured
 from devices import Profile
 from devices.profile import load as load_profile
-from predictors import LatencyPredictor
+from predictors import Agreement, LatencyPredictor
 from predictors.errors import NotFitted
 
 
@@ -66,12 +64,12 @@ def cost(measured: Measured, folder: Path, seconds: Sequence[float]) -> tuple[li
             f"{row(name, predicted, latency)} {len(profile.lowerings):8} {len(profile.timings):6} {len(kernels):8} {distinct:8} "
             f"{fitted:6.1f}"
         )
-        error = predicted / latency - 1
+        found = Agreement.of(predicted, latency)
         values.append(
             {
                 "seconds": limit, "networks": len(profile.lowerings), "timed": len(profile.timings), "kernels": len(kernels),
-                "distinct_kernels": distinct, "within_5_percent": float((np.abs(error) <= 0.05).mean()),
-                "within_10_percent": float((np.abs(error) <= 0.1).mean()), "rmspe": float(np.sqrt((error**2).mean())),
+                "distinct_kernels": distinct, "within_5_percent": found.within_5_percent,
+                "within_10_percent": found.within_10_percent, "rmspe": found.rmspe,
             }
         )  # fmt: skip
     return lines, values

@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 from sklearn.linear_model import RidgeCV
 
 from devices import Kernel, Lowering, Profile
-from predictors import KernelEstimate
+from predictors import Agreement, KernelEstimate
 from predictors.features import kernel_table
 
 Floats = NDArray[np.float64]
@@ -67,12 +66,10 @@ def baselines(profile: Profile, wanted: Sequence[Lowering]) -> dict[str, Floats]
 
 def row(name: str, predicted: Floats, measured: Floats) -> str:
     """One line of the table."""
-    error = predicted / measured - 1
-    within = [float(np.mean(np.abs(error) <= limit)) for limit in (0.05, 0.1)]
-    tau = kendalltau(predicted, measured).statistic if len(measured) > 1 else np.nan
+    found = Agreement.of(predicted, measured)
     return (
-        f"{name:34} {within[0]:7.1%} {within[1]:7.1%} {np.sqrt(np.mean(error**2)):7.2%} {np.median(np.abs(error)):7.2%} "
-        f"{np.abs(error).max():7.1%} {tau:6.3f}"
+        f"{name:34} {found.within_5_percent:7.1%} {found.within_10_percent:7.1%} {found.rmspe:7.2%} {found.median:7.2%} "
+        f"{found.worst:7.1%} {found.tau:6.3f}"
     )
 
 
@@ -84,15 +81,16 @@ README_HEADER = """\
 def readme_row(device: str, kernels: int, seconds: float, predicted: Floats, measured: Floats, again: Floats) -> str:
     """A line for the table of all devices in the README: how many different kernels a profile of so many seconds has, the errors,
     and beside them the RMSPE of measuring the same networks again."""
-    error, repeated = predicted / measured - 1, (again / measured - 1)[np.isfinite(again)]
+    found, twice = Agreement.of(predicted, measured), np.isfinite(again)
     cells = (
         f"`{device}`",
         f"{kernels:,}",
         f"{seconds:.0f}",
-        *(f"{np.mean(np.abs(error) <= limit):.0%}".replace("%", " %") for limit in (0.05, 0.1)),
-        f"{np.sqrt(np.mean(error**2)):.1%}".replace("%", " %"),
-        f"{kendalltau(predicted, measured).statistic:.3f}".lstrip("0"),
-        f"{np.sqrt(np.mean(repeated**2)):.1%}".replace("%", " %") if len(repeated) else "–",
+        f"{found.within_5_percent:.0%}".replace("%", " %"),
+        f"{found.within_10_percent:.0%}".replace("%", " %"),
+        f"{found.rmspe:.1%}".replace("%", " %"),
+        f"{found.tau:.3f}".lstrip("0"),
+        f"{Agreement.of(again[twice], measured[twice]).rmspe:.1%}".replace("%", " %") if twice.any() else "–",
     )
     return f"| {' | '.join(cells)} |"
 

@@ -210,12 +210,12 @@ def _graph(graph: onnx.GraphProto, opsets: Mapping[str, int], outer: list[set[st
     ordered = True
     for node in graph.node:
         _operator(node, opsets)
-        if ordered and not all(not i or any(i in s for s in scopes) for i in _reads(node)):
+        if ordered and not all(not i or any(i in s for s in scopes) for i in node.input):
             ordered = False
         ready.update(node.output)
         for inner in _subgraphs(node):
             _graph(inner, opsets, [*outer, made | constants])
-    for name in (i for node in graph.node for i in _reads(node)):
+    for name in (i for node in graph.node for i in node.input):
         if name and name not in made and not any(name in s for s in outer):
             raise InvalidModel(f"The model reads tensor {name!r}, which nothing makes.", hint=_AGAIN)
     for value in graph.output:
@@ -230,11 +230,6 @@ def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
-
-
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """Tensors that a node reads itself; what its subgraphs read is checked with them."""
-    yield from node.input
 
 
 def _operator(node: onnx.NodeProto, opsets: Mapping[str, int]) -> None:

@@ -147,7 +147,7 @@ class Device(ABC):
 
     @abstractmethod
     def kernels(self, graph: Graph) -> Sequence[ExecutedKernel]:
-        """What the runtime makes of a model, as fast as it says so: without times that mean anything.
+        """What the runtime makes of a model, as fast as it says so: without the kernels' seconds.
 
         Raises:
             UnsupportedOp, DeviceOutOfMemory, DeviceCrashed, DeviceTimedOut: likewise.

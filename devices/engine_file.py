@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from devices.errors import HwnasError, InvalidModel, ProvenanceMismatch
+from devices.atomic import write_bytes
+from devices.errors import InvalidModel, ProvenanceMismatch
 
 SCHEMA = 1
 REBUILD = "Build the engines here, from the bundle's ONNX files: hwnas engines BUNDLE"
@@ -139,17 +140,5 @@ def write(engine: Engine, path: str | os.PathLike[str]) -> None:
     Raises:
         HwnasError: the folder cannot be written.
     """
-    try:
-        record = json.dumps(engine.record.to_json(), indent=2).encode() + b"\n"
-        for target, content in ((Path(path), engine.plan), (record_path(path), record)):
-            partial = target.with_name(f".partial-{os.getpid()}-{target.name}")
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, target)
-    except OSError as error:
-        raise HwnasError(
-            f"Could not write {path}: {error.strerror or error}.",
-            hint="Free some space or use a folder that you may write to, then repeat the same command.",
-        ) from error
+    write_bytes(path, engine.plan)
+    write_bytes(record_path(path), json.dumps(engine.record.to_json(), indent=2).encode() + b"\n")

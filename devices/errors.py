@@ -1,19 +1,6 @@
-"""Every error that hwnas raises on purpose has one root, defined here because every package may import ``devices``.
+"""Errors of devices, and the root of every error that hwnas raises on purpose: every package may import ``devices``.
 
-HwnasError
-├── InvalidModel               the ONNX file is damaged, hostile, or not at one binding of shapes
-│   └── DataDependentShape     a shape cannot be told before the model runs
-├── DeviceError
-│   ├── DeviceUnavailable      not installed, no such hardware, in use by somebody else
-│   │   └── ConnectionLost     the machine elsewhere cannot be reached, or no longer
-│   ├── UnsupportedOp          this runtime cannot run the model
-│   ├── DeviceOutOfMemory
-│   ├── DeviceCrashed          the worker process died
-│   └── DeviceTimedOut         the worker process hung and was killed
-├── JournalDamaged             a line of a profile or run journal cannot be read
-└── ProvenanceMismatch         data of another device, version or configuration
-
-``profilers``, ``predictors`` and ``hwnas`` add their own branches; ``hwnas.errors`` re-exports all of them.
+``profilers``, ``predictors`` and ``hwnas`` add their own branches; the whole tree is in ``hwnas.errors``.
 A wrong argument is a plain ``ValueError`` or ``TypeError``.
 """
 

@@ -41,7 +41,7 @@ class Graph:
     """A network: nodes in topological order, the type of every tensor, and the constants.
 
     A search space makes graphs directly, in well under a millisecond, with constants that have a type but no value
-    (:meth:`to_onnx` makes up He-scaled random ones or takes real ones). :func:`devices.onnx_file.load` makes a graph of a file,
+    (:meth:`to_onnx` makes up He-scaled random ones or takes real ones). :func:`devices.load_onnx` makes a graph of a file,
     with its values.
 
     Attributes:

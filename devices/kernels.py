@@ -28,7 +28,12 @@ class TensorType:
     @property
     def nbytes(self) -> int:
         """Bytes of the unpadded tensor."""
-        return self.size * np.dtype(self.dtype).itemsize
+        return self.size * self.item_bytes
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one element."""
+        return np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,11 @@ class Kernel:
     inputs: tuple[Operand, ...]
     outputs: tuple[TensorType, ...]
     attributes: tuple[tuple[str, Attribute], ...] = ()
+
+    @property
+    def op(self) -> str:
+        """The operator without its domain."""
+        return self.kind.rpartition(":")[2]
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """Value of one attribute."""

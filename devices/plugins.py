@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from types import ModuleType
 from typing import Any
@@ -23,13 +24,22 @@ def load(package: ModuleType, name: str, *, kind: str) -> Any:
     Raises:
         ValueError: no such plug-in; lists what there is and names the nearest match.
     """
-    known = names(package)
-    if name not in known:
-        raise ValueError(f"unknown {kind} {name!r}{did_you_mean(name, known)} (known: {', '.join(known)})")
+    require_known(f"unknown {kind}", [name], names(package))
     return importlib.import_module(f"{package.__name__}.{name}").PLUGIN
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
+def require_known(refusal: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse a name that is not ``known``; ``refusal`` is what is said in front of it: ``"device 'torch' has no setting"``.
+
+    Raises:
+        ValueError: lists what is known and names the nearest match.
+    """
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{refusal} {name!r}{did_you_mean(name, known)} (known: {', '.join(known) or 'none'})")
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
     """``", did you mean 'x'?"`` for the nearest of ``known``, or ``""`` if nothing is near."""
     near = get_close_matches(word, known, n=1, cutoff=0.5)
     return f", did you mean {near[0]!r}?" if near else ""

@@ -88,7 +88,6 @@ class Profile:
         sentinels: timings of the sentinel networks, by digest, for later measurements to compare with.
         drift: relative difference between visits of the same network at separated times, median over networks; None
             before any network was visited twice.
-        graphs: the networks measured, without their weights.
         sibling: what a predictor knows of the device's sibling; None where the profile stands alone.
     """
 

@@ -54,7 +54,7 @@ class RuntimeHost(Protocol):
 
 
 @runtime_checkable
-class ReportsMemory(Protocol):
+class ReadsMemory(Protocol):
     """A runtime that says what memory it needs. For others it is estimated from their kernels."""
 
     def memory_of(self, files: Sequence[Blob]) -> Memory:
@@ -108,7 +108,7 @@ class WorkerDevice(Device):
     @contextmanager
     def load(self, graph: Graph, inputs: Mapping[str, NDArray[Any]] | None = None) -> Iterator[WorkerSession]:
         """Load a model; leaving the context frees it in the worker."""
-        session = WorkerSession(self, graph, random_inputs(graph) if inputs is None else inputs, next(self._ids))
+        session = self._session(graph, inputs)
         try:
             session.load()
             yield session
@@ -117,21 +117,24 @@ class WorkerDevice(Device):
 
     def lower(self, graph: Graph, *, memory: bool = True) -> Lowering:
         """Kernels and memory of a model; it is made once for both."""
-        return WorkerSession(self, graph, random_inputs(graph), next(self._ids)).lowering(memory=memory)
+        return self._session(graph).lowering(memory=memory)
 
     def kernels(self, graph: Graph) -> tuple[ExecutedKernel, ...]:
-        """Kernels of a model; their times are of a single run, and mean nothing."""
-        return tuple(WorkerSession(self, graph, random_inputs(graph), next(self._ids)).kernels(timed=False))
+        """Kernels of a model, from a single run."""
+        return self._session(graph).kernels(timed=False)
 
     def native(self, graph: Graph) -> bytes | None:
         """See :meth:`devices.Device.native`."""
         if not isinstance(self.runtime, ShipsItsOwn):
             return None
-        return self.runtime.native(graph, WorkerSession(self, graph, random_inputs(graph), next(self._ids)).build)
+        return self.runtime.native(graph, self._session(graph).build)
 
     def resident_bytes(self, graph: Graph) -> int:
         """Growth of the worker process by this model, from loading it to its third run. Only a fresh worker tells the truth."""
-        return WorkerSession(self, graph, random_inputs(graph), next(self._ids)).resident_bytes()
+        return self._session(graph).resident_bytes()
+
+    def _session(self, graph: Graph, inputs: Mapping[str, NDArray[Any]] | None = None) -> WorkerSession:
+        return WorkerSession(self, graph, random_inputs(graph) if inputs is None else inputs, next(self._ids))
 
     def close(self) -> None:
         """End the worker process."""
@@ -187,7 +190,7 @@ class WorkerSession:
     def memory(self) -> Memory:
         """What the model needs to run."""
         runtime = self._device.runtime
-        if not isinstance(runtime, ReportsMemory):
+        if not isinstance(runtime, ReadsMemory):
             return estimated_memory(self.kernels())
         return runtime.memory_of(self._ask_with_model("memory", self._model())[1])
 
@@ -199,7 +202,7 @@ class WorkerSession:
     def lowering(self, *, memory: bool = True) -> Lowering:
         """Kernels and memory together; see :meth:`devices.Device.lower`."""
         runtime = self._device.runtime
-        if not memory or not isinstance(runtime, ReportsMemory):
+        if not memory or not isinstance(runtime, ReadsMemory):
             kernels = self.kernels()
             return Lowering(kernels, estimated_memory(kernels))
         reply, files = self._ask_with_model("lower", runtime.trace_model(self._graph))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from devices.plugins import did_you_mean
+from devices.plugins import require_known
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,8 @@ def resolve(runtime: str, settings: Sequence[Setting], given: Mapping[str, str])
     Raises:
         ValueError: an unknown setting (with the nearest match) or a bad value.
     """
-    known = [s.name for s in settings]
     given = _named(runtime, settings, given)
-    for name in given:
-        if name not in known:
-            raise ValueError(
-                f"device {runtime!r} has no setting {name!r}{did_you_mean(name, known)} (known: {', '.join(known)})"
-            )
+    require_known(f"device {runtime!r} has no setting", given, [s.name for s in settings])
     values = {}
     for setting in settings:
         try:

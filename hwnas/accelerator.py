@@ -10,7 +10,7 @@ def accelerator() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def mixed_precision() -> torch.autocast:
+def autocast() -> torch.autocast:
     """A scope in which a GPU computes in bfloat16 what bears it (Micikevicius et al. 2018); a CPU is no faster for it."""
     device = accelerator()
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")

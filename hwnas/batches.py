@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.streams import Stream
 from hwnas.task import Split
 
-_ORDER, _AUGMENT, _MIX = 0, 1, 3  # streams of random numbers; 2 is the supernet's
 _ERASED_AREA, _ERASED_ASPECT = (0.02, 0.4), 0.3  # Zhong et al. 2020, section 4.2
 
 
@@ -35,9 +35,9 @@ def batches(
     for step in range(first_step, epochs * per_epoch):
         epoch, batch = divmod(step, per_epoch)
         if order is None or batch == 0:
-            order = np.random.default_rng([seed, _ORDER, epoch]).permutation(len(split))
+            order = Stream.ORDER.rng(seed, epoch).permutation(len(split))
         chosen = order[batch * batch_size : (batch + 1) * batch_size]
-        rng = np.random.default_rng([seed, _AUGMENT, step])
+        rng = Stream.AUGMENTATION.rng(seed, step)
         yield augment(split.images[chosen], rng, shift=shift, flip=flip, erase=erase), split.labels[chosen]
 
 
@@ -74,7 +74,7 @@ def mix(
     targets = np.eye(classes, dtype=np.float32)[labels]
     if not alpha:
         return images, targets
-    rng = np.random.default_rng([seed, _MIX, step])
+    rng = Stream.MIXING.rng(seed, step)
     share = rng.beta(alpha, alpha, len(labels)).astype(np.float32)
     others = rng.permutation(len(labels))
     wide = share[:, None, None, None]

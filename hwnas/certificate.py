@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from devices.atomic import write_text
 from devices.device import DeviceInfo
 from devices.errors import ProvenanceMismatch
-from hwnas.atomic import write_text
 from hwnas.errors import InvalidData
 from hwnas.records import Record
 from hwnas.seed_records import Seeds

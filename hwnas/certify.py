@@ -15,12 +15,12 @@ from pathlib import Path
 
 import devices
 from devices import DeviceInfo, Graph, Profile
+from devices.atomic import write_text
 from devices.events import OnEvent, ignore
 from devices.journal import differences
 from devices.versions import versions
 from hwnas import bundle as bundles
 from hwnas import certificate as certificates
-from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.bundle import Contents
 from hwnas.bundle_readme import readme

@@ -11,9 +11,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from devices.atomic import write_bytes
 from devices.errors import HwnasError, ProvenanceMismatch
 from devices.journal import differences
-from hwnas.atomic import write_bytes
 
 
 def write(

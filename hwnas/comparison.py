@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.atomic import write_text
+from devices.atomic import write_text
+from hwnas.candidates import front
 from hwnas.errors import InvalidData
 
 SCHEMA = 1
@@ -125,9 +126,7 @@ class Line:
 
 def line(latency_ms: NDArray[np.float64], accuracy: NDArray[np.float64]) -> Line:
     """The line through n networks, at least one: ``(n,)`` each."""
-    order = np.lexsort((-accuracy, latency_ms))
-    before = np.concatenate([[-np.inf], np.maximum.accumulate(accuracy[order])[:-1]])
-    return Line(order[accuracy[order] > before], latency_ms, accuracy)
+    return Line(front(accuracy, latency_ms), latency_ms, accuracy)
 
 
 def paired(

@@ -235,7 +235,7 @@ def _weight_bytes(kernels: Sequence[ExecutedKernel]) -> Floats:
 def _model_bytes(graph: Graph, index: Mapping[str, int]) -> tuple[Floats, int]:
     """``(P,)`` bytes of the ONNX file that each place takes, and what is left."""
     zeros = {name: np.zeros(graph.tensors[name].shape, graph.tensors[name].dtype) for name in graph.constants}
-    model = graph.to_onnx({name: zeros[name] for name, value in graph.constants.items() if value is None})
+    model = graph.to_onnx({name: zeros[name] for name in graph.weights})
     of_place = np.zeros(len(index))
     for item in (*model.graph.node, *model.graph.initializer, *model.graph.value_info):
         place = index.get(item.name.partition("/")[0])

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.atomic import write_text
 from devices.journal import differences
 from hwnas import objectives, plots
-from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.candidates import Candidates, hypervolume
 from hwnas.config import SearchSection

@@ -73,15 +73,15 @@ class Delivery:
         model = self._bundle / FLOAT
 
         def exported() -> Mapping[str, Any]:
-            made = export(self.space, self.genotype, self._trained.module, self.task, model)
-            return {"max_difference": made.max_difference}
+            difference = export(self.space, self.genotype, self._trained.module, self.task, model)
+            return {"max_difference": difference}
 
         self.steps.once("exported", exported, model)
 
     def quantize(self, device: Device, profile: Profile) -> None:
         """Write the INT8 file, with the layers in float32 that ``device`` and the validation images ask for; none if the device
         takes no INT8 files."""
-        from hwnas.atomic import write_bytes
+        from devices.atomic import write_bytes
         from hwnas.mixed_precision import mix
 
         int8, settings = self._bundle / INT8, self.config.quantize

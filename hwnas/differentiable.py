@@ -27,6 +27,7 @@ from hwnas.batches import batches, steps_per_epoch
 from hwnas.determinism import reproducible
 from hwnas.distribution import Distribution
 from hwnas.errors import SearchError
+from hwnas.streams import Stream
 from hwnas.task import Task, normalize
 from hwnas.train_settings import LearnSettings
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 _COOLED = 0.1  # temperature of the gates at the end; 5 at the beginning is FBNet's
 _WARM = 5.0
 CHECKPOINT_STEPS = 200
-_CHANCES = 4  # stream of random numbers; hwnas.batches and hwnas.supernet have the others
 _NETWORKS = 32  # drawn in each step to see what the budget is exceeded by
 
 
@@ -100,7 +100,7 @@ def learn(
             first_step=state.step,
         )
         for images, labels in seen:
-            rng = np.random.default_rng([seed, _CHANCES, state.step])
+            rng = Stream.GATES.rng(seed, state.step)
             temperature = _WARM * (_COOLED / _WARM) ** (state.step / total)
             rate = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / total))
             state.weights.zero_grad()

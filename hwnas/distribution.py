@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.atomic import write_text
+from devices.atomic import write_text
 from hwnas.errors import InvalidData
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import engine_file
+from devices.atomic import write_bytes
 from devices.engine_file import EngineRecord
 from devices.engines import EngineBuilder, builder
 from devices.errors import InvalidModel, UnsupportedOp
 from devices.events import OnEvent, Progress, ignore
-from hwnas.atomic import write_bytes
 from hwnas.bundle import ENGINES, FP16, INT8_FOR_TENSORRT, source
 from hwnas.certificate import FLOAT
 from hwnas.half import half

@@ -2,9 +2,18 @@
 
 HwnasError                      (devices) root; ``message`` says what we got and need, ``hint`` what to do
 ├── InvalidModel                (devices) the ONNX file is damaged, hostile, or not at one binding of shapes
-├── DeviceError                 (devices) with DeviceUnavailable, UnsupportedOp, DeviceOutOfMemory, DeviceCrashed, DeviceTimedOut
+│   └── DataDependentShape      (devices) a shape cannot be told before the model runs
+├── DeviceError                 (devices) something went wrong on or on the way to a device
+│   ├── DeviceUnavailable       (devices) not installed, no such hardware, in use by somebody else
+│   │   └── ConnectionLost      (devices) the machine elsewhere cannot be reached, or no longer
+│   ├── UnsupportedOp           (devices) this runtime cannot run the model
+│   ├── DeviceOutOfMemory       (devices)
+│   ├── DeviceCrashed           (devices) the worker process died
+│   └── DeviceTimedOut          (devices) the worker process hung and was killed
 ├── JournalDamaged              (devices) a line of a profile or run journal cannot be read
 ├── ProvenanceMismatch          (devices) data of another device, version or configuration
+├── MeasurementError            (profilers) a measurement could not be made or cannot be used
+├── NotFitted                   (predictors) nothing is learnt yet, or there is too little to learn from
 ├── InvalidConfig               a configuration file with an unknown key or a value that cannot be
 ├── InvalidData                 a data set that is missing, damaged or has the wrong shape
 ├── SearchError
@@ -21,6 +30,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from devices.errors import (
+    ConnectionLost,
+    DataDependentShape,
     DeviceCrashed,
     DeviceError,
     DeviceOutOfMemory,
@@ -32,8 +43,12 @@ from devices.errors import (
     ProvenanceMismatch,
     UnsupportedOp,
 )
+from predictors.errors import NotFitted
+from profilers.errors import MeasurementError
 
 __all__ = [
+    "ConnectionLost",
+    "DataDependentShape",
     "DeviceCrashed",
     "DeviceError",
     "DeviceOutOfMemory",
@@ -47,6 +62,8 @@ __all__ = [
     "InvalidModel",
     "JournalDamaged",
     "JournalMismatch",
+    "MeasurementError",
+    "NotFitted",
     "ProvenanceMismatch",
     "SearchError",
     "UnsupportedOp",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.atomic import write_bytes
+from devices.atomic import write_bytes
 from hwnas.errors import ExportError
 from hwnas.space import SearchSpace
 from hwnas.task import Task, normalize
@@ -22,15 +21,7 @@ _TOLERANCE = 1e-3  # of the largest logit: float32 sums in another order, batch 
 _IMAGES = 32
 
 
-@dataclass(frozen=True)
-class Exported:
-    """An ONNX file and the largest absolute difference of its outputs from the module's, over real images."""
-
-    path: Path
-    max_difference: float
-
-
-def export(space: SearchSpace, genotype: NDArray[np.int64], module: nn.Module, task: Task, path: Path) -> Exported:
+def export(space: SearchSpace, genotype: NDArray[np.int64], module: nn.Module, task: Task, path: Path) -> float:
     """Write the inference graph of ``genotype`` with the weights of ``module`` to ``path``: batch 1, batch norm folded.
 
     Args:
@@ -39,6 +30,9 @@ def export(space: SearchSpace, genotype: NDArray[np.int64], module: nn.Module, t
         module: trained, as made by the space's ``build``.
         task: its validation images compare file and module.
         path: of the ONNX file; appears only if it is right.
+
+    Returns:
+        The largest absolute difference of the file's outputs from the module's, over real images.
 
     Raises:
         ExportError: the model is not valid ONNX, or differs from the module by more than rounding.
@@ -55,7 +49,7 @@ def export(space: SearchSpace, genotype: NDArray[np.int64], module: nn.Module, t
         ) from error
     difference = _difference(model, module, task, space.image_size(genotype))
     write_bytes(path, model.SerializeToString())
-    return Exported(path, difference)
+    return difference
 
 
 def _difference(model: onnx.ModelProto, module: nn.Module, task: Task, size: int) -> float:

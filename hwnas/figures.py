@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import plotly.graph_objects as go
 
-    from hwnas.report import Check, ReportCandidates, ReportKernel
+    from hwnas.report import ReportCandidates, ReportCheck, ReportKernel
 
 
 MOST_POINTS = 3000
@@ -113,7 +113,7 @@ def feasible_share(candidates: ReportCandidates) -> go.Figure:
     return figure
 
 
-def agreement(checks: Sequence[Check]) -> go.Figure:
+def agreement(checks: Sequence[ReportCheck]) -> go.Figure:
     """Predicted against measured latency on logarithmic axes, with the line of equality."""
     figure = plots.figure("measured, ms", "predicted, ms")
     low = 0.9 * min(min(c.predicted_ms, c.measured_ms) for c in checks)
@@ -136,7 +136,7 @@ def agreement(checks: Sequence[Check]) -> go.Figure:
     return figure
 
 
-def errors(checks: Sequence[Check], noise_floor: float | None) -> go.Figure:
+def errors(checks: Sequence[ReportCheck], noise_floor: float | None) -> go.Figure:
     """Relative error of each prediction over measured latency, with the noise floor and ±5 %."""
     figure = plots.figure("measured, ms", "predicted − measured, %")
     if noise_floor is not None:
@@ -180,7 +180,7 @@ def thinned(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return positions[np.linspace(0, len(positions) - 1, most).astype(np.int64)]
 
 
-def _add_checks(figure: go.Figure, checks: Sequence[Check], y: Sequence[float]) -> None:
+def _add_checks(figure: go.Figure, checks: Sequence[ReportCheck], y: Sequence[float]) -> None:
     """Held-out networks as points, exported files as diamonds above them; ``y`` has one value per check."""
     looks: dict[str, tuple[str, dict[str, Any]]] = {
         "validation": ("held-out network", {"color": plots.ACCENT, "size": 6, "opacity": 0.65}),

@@ -64,7 +64,7 @@ def from_json(value: Mapping[str, Any]) -> Finalist:
 
 
 @dataclass(frozen=True)
-class Correction:
+class CostFactors:
     """Factors by which predicted costs are scaled after measurements."""
 
     latency: float
@@ -81,23 +81,23 @@ class Correction:
             costs.model_bytes * self.model,
         )
 
-    def undone(self) -> Correction:
+    def undone(self) -> CostFactors:
         """What scales corrected costs back."""
-        return Correction(1 / self.latency, 1 / self.memory, 1 / self.model)
+        return CostFactors(1 / self.latency, 1 / self.memory, 1 / self.model)
 
 
-def correction(measured: Sequence[Finalist]) -> Correction:
+def cost_factors(measured: Sequence[Finalist]) -> CostFactors:
     """What measured networks say of all others: latency's upper bound is off as theirs was (geometric mean), memory and file are
     larger where one of theirs was."""
     if not measured:
-        return Correction(1.0, 1.0, 1.0)
+        return CostFactors(1.0, 1.0, 1.0)
 
     def ratios(name: str) -> NDArray[np.float64]:
         return np.array([finalist.measured[name] / finalist.predicted[name] for finalist in measured])
 
     latency = np.exp(np.log(ratios("upper_ms")).mean())
     memory, model = (np.fmax.reduce(ratios(name), initial=1.0) for name in ("memory_bytes", "model_bytes"))
-    return Correction(float(latency), float(memory), float(model))
+    return CostFactors(float(latency), float(memory), float(model))
 
 
 def known(costs: Costs, genotypes: Genotypes, measured: Sequence[Finalist]) -> Costs:
@@ -111,8 +111,8 @@ def known(costs: Costs, genotypes: Genotypes, measured: Sequence[Finalist]) -> C
 
 def recorrected(costs: Costs, genotypes: Genotypes, then: Sequence[Finalist], now: Sequence[Finalist]) -> Costs:
     """Costs ``(n,)`` of ``(n, G)`` genotypes written down when ``then`` was measured, as they are with ``now`` measured."""
-    predicted = correction(then).undone().applied(costs)
-    return known(correction(now).applied(predicted), genotypes, now)
+    predicted = cost_factors(then).undone().applied(costs)
+    return known(cost_factors(now).applied(predicted), genotypes, now)
 
 
 @final
@@ -126,7 +126,7 @@ class CorrectedCosts:
 
     def costs(self, genotypes: Genotypes) -> Costs:
         """Costs of ``(n, G)`` canonical genotypes."""
-        return known(correction(self.measured).applied(self.model.costs(genotypes)), genotypes, self.measured)
+        return known(cost_factors(self.measured).applied(self.model.costs(genotypes)), genotypes, self.measured)
 
 
 def find(

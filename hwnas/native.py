@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import devices
-from hwnas.atomic import write_bytes
+from devices.atomic import write_bytes
 from hwnas.errors import ExportError, InvalidData
 
 if TYPE_CHECKING:

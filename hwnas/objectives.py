@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.plugins import did_you_mean
+from devices.plugins import require_known
 from hwnas.candidates import front
 
 if TYPE_CHECKING:
@@ -175,14 +175,8 @@ def open(name: str, **settings: Any) -> Objective:  # noqa: A001 - read as hwnas
     Raises:
         ValueError: unknown objective or setting (names the nearest match), or a value that cannot be.
     """
-    if name not in OBJECTIVES:
-        raise ValueError(
-            f"unknown objective {name!r}{did_you_mean(name, list(OBJECTIVES))} (known: {', '.join(OBJECTIVES)})."
-        )
-    known = list(OBJECTIVES[name].__dataclass_fields__)
-    for setting in settings:
-        if setting not in known:
-            raise ValueError(f"objective {name!r} has no setting {setting!r}{did_you_mean(setting, known)}.")
+    require_known("unknown objective", [name], list(OBJECTIVES))
+    require_known(f"objective {name!r} has no setting", settings, list(OBJECTIVES[name].__dataclass_fields__))
     return OBJECTIVES[name](**settings)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwnas.atomic import write_bytes
+from devices.atomic import write_bytes
 from hwnas.errors import HwnasError
 from hwnas.plots import COLOURS
 from hwnas.script_json import script_json

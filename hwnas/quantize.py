@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.atomic import write_bytes
+from devices.atomic import write_bytes
 from hwnas.calibration import Method, quiet, ranges
 from hwnas.errors import ExportError
 from hwnas.int8_flavours import CPU, Flavour

@@ -51,7 +51,7 @@ class ReportCandidates:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ReportCheck:
     """One network whose latency was both predicted and measured.
 
     Attributes:
@@ -166,7 +166,7 @@ class ReportData:
     budget: Budget
     candidates: ReportCandidates
     choices: Mapping[str, Any] | None = None
-    checks: tuple[Check, ...] = ()
+    checks: tuple[ReportCheck, ...] = ()
     noise_floor: float | None = None
     kernels: tuple[ReportKernel, ...] = ()
     places: tuple[ReportPlace, ...] = ()

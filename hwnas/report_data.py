@@ -15,9 +15,9 @@ import devices
 from devices import DeviceInfo
 from devices import journal as journals
 from devices import profile as profile_files
+from devices.atomic import write_text
 from hwnas import certificate as certificates
 from hwnas import comparison, finalist, pictures, report_places
-from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.candidates import Candidates
 from hwnas.certificate import FLOAT, Certificate
@@ -25,7 +25,7 @@ from hwnas.costs import Costs
 from hwnas.effects import Effects, main_effects
 from hwnas.errors import InvalidData
 from hwnas.profiles import PROFILE
-from hwnas.report import Check, ReportCandidates, ReportData, ReportHistory, ReportKernel, ReportMistakes, render
+from hwnas.report import ReportCandidates, ReportCheck, ReportData, ReportHistory, ReportKernel, ReportMistakes, render
 from hwnas.report_sections import sections
 from hwnas.seeds import seed_folder
 
@@ -83,7 +83,7 @@ def report_data(run: str | os.PathLike[str], baselines: str | os.PathLike[str] |
     noise_floor, checks = _checks(Path(header["config"]["device"]["profile"] or folder / PROFILE))
     if certificate is not None:
         checks += [
-            Check(name, f.predicted_p50_ms, f.p50_ms, "exported")
+            ReportCheck(name, f.predicted_p50_ms, f.p50_ms, "exported")
             for name, f in certificate.files.items()
             if f.predicted_p50_ms is not None
         ]
@@ -231,7 +231,7 @@ def _candidates(units: Sequence[Unit], budget: Budget, chosen: Unit | None, fold
     )
 
 
-def _checks(profile_path: Path) -> tuple[float | None, list[Check]]:
+def _checks(profile_path: Path) -> tuple[float | None, list[ReportCheck]]:
     """Noise floor, and the profile's timed networks as they were predicted without them; nothing where the profile is gone."""
     import predictors
 
@@ -241,7 +241,7 @@ def _checks(profile_path: Path) -> tuple[float | None, list[Check]]:
     predictor = predictors.load_or_fit(profile_path)
     p50 = predictor.calibration_.p50
     checks = [
-        Check(digest[:8], predicted * p50, profile.timings[digest].p50_ms, "validation")
+        ReportCheck(digest[:8], predicted * p50, profile.timings[digest].p50_ms, "validation")
         for digest, predicted in predictor.held_out_ms_.items()
     ]
     return profile.noise_floor, checks

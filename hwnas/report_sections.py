@@ -138,13 +138,13 @@ def _files(data: ReportData) -> Section | None:
 def _prediction(data: ReportData) -> Section | None:
     if not data.checks:
         return None
-    found = text.agreement_figures(data.checks)
+    found = text.held_out_agreement(data.checks)
     sentences = []
-    if found:
+    if found is not None:
         sentences.append(
-            f"On {found['n']:.0f} networks that the predictor had not seen, {text.percent(found['within_5'])} of its answers "
-            f"lie within ±5 % of the measurement and {text.percent(found['within_10'])} within ±10 % "
-            f"(RMSPE {text.percent(found['rmspe'])}, Kendall’s τ {found['tau']:.3f})."
+            f"On {found.networks} networks that the predictor had not seen, {text.percent(found.within_5_percent)} of its "
+            f"answers lie within ±5 % of the measurement and {text.percent(found.within_10_percent)} within ±10 % "
+            f"(RMSPE {text.percent(found.rmspe)}, Kendall’s τ {found.tau:.3f})."
         )
     if data.noise_floor is not None:
         sentences.append(

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.accuracy import is_score
+from predictors import Agreement
 
 if TYPE_CHECKING:
-    from hwnas.report import Check, ReportData
+    from hwnas.report import ReportCheck, ReportData
 
 
 def milliseconds(value: float) -> str:
@@ -152,24 +153,10 @@ def int8_verdict(files: Mapping[str, Mapping[str, Any]]) -> str:
     return "; ".join(parts) + "."
 
 
-def agreement_figures(checks: Sequence[Check]) -> dict[str, float]:
-    """Of the held-out networks: count, shares within ±5 % and ±10 %, root mean square percentage error, Kendall's τ
-    (Kendall 1938). Empty for fewer than two."""
-    from scipy.stats import kendalltau
-
-    held_out = [c for c in checks if c.group == "validation"]
-    if len(held_out) < 2:
-        return {}
-    predicted = np.array([c.predicted_ms for c in held_out])
-    measured = np.array([c.measured_ms for c in held_out])
-    error = predicted / measured - 1
-    return {
-        "n": len(held_out),
-        "within_5": float((abs(error) <= 0.05).mean()),
-        "within_10": float((abs(error) <= 0.10).mean()),
-        "rmspe": float(np.sqrt((error**2).mean())),
-        "tau": float(kendalltau(predicted, measured).statistic),
-    }
+def held_out_agreement(checks: Sequence[ReportCheck]) -> Agreement | None:
+    """Of the held-out networks; None for fewer than two."""
+    held_out = [(c.predicted_ms, c.measured_ms) for c in checks if c.group == "validation"]
+    return Agreement.of(*np.array(held_out).T) if len(held_out) > 1 else None
 
 
 def class_figures(confusion: NDArray[np.int64]) -> list[dict[str, float]]:

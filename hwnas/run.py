@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import devices
+from devices.atomic import write_text
 from devices.events import OnEvent, ignore
 from devices.journal import Journal
 from devices.versions import versions
 from hwnas import accuracy, finalist, int8_flavours, judging, objectives, searchers, spaces, targets, tasks
-from hwnas.atomic import write_text
 from hwnas.budget import Budget
 from hwnas.bundle import runs_engines
 from hwnas.certificate import Certificate

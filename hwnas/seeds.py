@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from devices.atomic import write_bytes, write_text
 from devices.events import Note, OnEvent, Progress
 from devices.journal import Journal
 from hwnas import certificate as certificates
-from hwnas.atomic import write_bytes, write_text
 from hwnas.bundle_readme import readme
 from hwnas.seed_records import SeedRecord, Seeds
 from hwnas.steps import Steps

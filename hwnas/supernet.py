@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from devices.events import OnEvent, ignore
-from hwnas.accelerator import accelerator, mixed_precision
+from hwnas.accelerator import accelerator, autocast
 from hwnas.determinism import reproducible
 from hwnas.fitting import Backward, fit
+from hwnas.streams import Stream
 from hwnas.task import Task, normalize
 from hwnas.train_settings import SupernetSettings
 
 if TYPE_CHECKING:
     from hwnas.space import Genotypes, SearchSpace
 
-_NETWORKS = 2  # stream of random numbers; hwnas.batches has the others
 _CALIBRATION_BATCH = 128  # small enough for the cache: a third faster than all images at once
 
 
@@ -82,7 +82,7 @@ def train_supernet(
                 checkpoint=checkpoint.with_stem(f"{checkpoint.stem}-{number + 1}") if number else checkpoint,
                 provenance={
                     "training": "supernet",
-                    "genes": [[g.name, list(g.options)] for g in space.genes],
+                    "genes": space.genes_to_json(),
                     "input_shape": list(space.input_shape),
                     "classes": space.classes,
                     "device": accelerator().type,
@@ -105,7 +105,7 @@ def train_supernet(
 
 def drawn(space: SearchSpace, settings: SupernetSettings, seed: int, step: int) -> Genotypes:
     """``(random_networks, G)``: the networks drawn at random for a step."""
-    return space.sample(np.random.default_rng([seed, _NETWORKS, step]), settings.random_networks)
+    return space.sample(Stream.NETWORKS.rng(seed, step), settings.random_networks)
 
 
 def _sandwich(
@@ -172,7 +172,7 @@ class _Batch:
         size, device = self._space.image_size(genotype), accelerator()
         if size not in self._inputs:
             self._inputs[size] = torch.from_numpy(normalize(self._images, self._task, size)).to(device)
-        with mixed_precision():
+        with autocast():
             logits: Tensor = supernet(self._inputs[size], genotype)
         return logits.float()
 

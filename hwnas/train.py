@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from devices.events import OnEvent, ignore
-from hwnas.accelerator import accelerator, mixed_precision
+from hwnas.accelerator import accelerator, autocast
 from hwnas.accuracy._ranking import calibration_images
 from hwnas.batches import mix
 from hwnas.determinism import reproducible
@@ -106,7 +106,7 @@ def train(
     def backward(images: NDArray[np.uint8], labels: NDArray[np.int64], step: int) -> tuple[float, float]:
         images, shares = mix(images, labels, classes=len(task.classes), alpha=settings.mixup, seed=seed, step=step)
         target, inputs = torch.from_numpy(shares).to(device), shown(images, size)
-        with mixed_precision():
+        with autocast():
             logits = module(inputs).float()
         loss = F.cross_entropy(logits, target, label_smoothing=settings.label_smoothing)
         if teacher is not None and all((epoch.validation_accuracy or 0.0) <= to_beat for epoch in history):
@@ -145,7 +145,7 @@ def train(
 def _distillation(logits: Tensor, inputs: Tensor, teacher: Teacher) -> Tensor:
     """Cross-entropy with the teacher's softened answers (Hinton et al. 2015, section 2), scaled by the squared temperature so
     that its gradients keep their size."""
-    with torch.no_grad(), mixed_precision():
+    with torch.no_grad(), autocast():
         told = F.softmax(teacher.module(inputs).float() / teacher.temperature, 1)
     return F.cross_entropy(logits / teacher.temperature, told) * teacher.temperature**2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from predictors.agreement import Agreement
 from predictors.estimates import Estimates, KernelCosts, KernelEstimate
 from predictors.few_shot import FewShotPredictor, GraphFeatures, LatencyTable, NetworkLatencies, graph_features
 from predictors.kept_weights import kept_bytes
@@ -10,6 +11,7 @@ from predictors.memory import activations_in_use, bytes_in_use, peak_memory
 from predictors.store import load_or_fit, predictor_path
 
 __all__ = [
+    "Agreement",
     "Estimates",
     "FewShotPredictor",
     "GraphFeatures",

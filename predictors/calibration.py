@@ -75,11 +75,6 @@ class Calibration:
         within = np.clip(predicted_ms, self.shortest_ms, self.longest_ms)
         return np.asarray(difficulty**self.by_difficulty * within**self.by_latency, np.float64)
 
-    @property
-    def networks(self) -> int:
-        """How many held-out networks this rests on."""
-        return len(self.residuals)
-
     def interval(self, expected: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
         """``(n,)`` factors on predicted latencies: both ends of the interval that holds with probability ``level``."""
         tail = (1 + level) / 2

@@ -5,9 +5,5 @@ from __future__ import annotations
 from devices.errors import HwnasError
 
 
-class PredictorError(HwnasError):
-    """A prediction cannot be made."""
-
-
-class NotFitted(PredictorError):
+class NotFitted(HwnasError):
     """The predictor has learnt nothing yet, or the profile holds too little to learn from."""

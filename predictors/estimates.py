@@ -40,7 +40,8 @@ class Estimates:
         p50_upper_ms: ``(n,)`` one-sided 95 % upper bound of ``p50_ms``.
         memory: what each network needs to run.
         kernels: each network's kernels in the order of execution.
-        lowering: how each network's kernels were found: ``"exact"``, the runtime was asked.
+        lowering: how each network's kernels were found: ``"exact"``, the runtime was asked; ``"learned"``, from what it did in
+            the profile.
     """
 
     latency_ms: NDArray[np.float64]

@@ -12,7 +12,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from devices import ExecutedKernel, Kernel, TensorType
+from devices import ExecutedKernel, Kernel
 from predictors.operators import SORTS, work
 
 Floats = NDArray[np.float64]
@@ -197,12 +197,12 @@ def _row(kernel: Kernel) -> tuple[str, str, list[float]]:
     source = data[0] if data else kernel.outputs[0]
     target = kernel.outputs[0] if kernel.outputs else source
     heaviest = max(weights, key=lambda t: t.nbytes, default=source)
-    activation = _text(kernel.attribute("activation", ""))
+    activation = str(kernel.attribute("activation", ""))
     read, stored = sum(t.nbytes for t in data), kernel.weight_bytes
     if "Gather" in kernel.kind:  # reads only the rows it takes
         read, stored = min(read, target.nbytes + 8 * target.size), min(stored, target.nbytes)
     bytes_of = f"{source.dtype} by {heaviest.dtype}" if sort in _MULTIPLIES else "bytes"
-    names = kernel.kind, w.variant, bytes_of if _item_bytes(source) == 1 else ""
+    names = kernel.kind, w.variant, bytes_of if source.item_bytes == 1 else ""
     return (
         "/".join(name for name in names if name),
         sort,
@@ -228,17 +228,9 @@ def _row(kernel: Kernel) -> tuple[str, str, list[float]]:
             len(data) > 1,
             len(kernel.inputs),
             len(source.shape),
-            _item_bytes(source),
-            _item_bytes(target),
-            _item_bytes(heaviest),
+            source.item_bytes,
+            target.item_bytes,
+            heaviest.item_bytes,
             (source.dtype == "int8") + 2 * (heaviest.dtype == "int8"),
         ],
     )
-
-
-def _item_bytes(tensor: TensorType) -> int:
-    return np.dtype(tensor.dtype).itemsize
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import Device, Graph, Lowering, Profile
+from devices.atomic import write_text
 from devices.profile import load as load_profile
 from predictors.attribution import attributed
 from predictors.calibration import GUARANTEE, LEVEL, Calibration, conformal_quantile, difficulty, spread_of
@@ -212,7 +213,11 @@ class LatencyPredictor:
         return Lowering(kernels, peak_memory(kernels), learned=True)
 
     def save(self, path: str | os.PathLike[str], profile_path: str | os.PathLike[str]) -> None:
-        """Write what was learnt, with the hash of the profile that it was learnt from, as JSON."""
+        """Write what was learnt, with the hash of the profile that it was learnt from, as JSON.
+
+        Raises:
+            HwnasError: the folder cannot be written.
+        """
         value = {
             **provenance(profile_path),
             "seed": self.seed,
@@ -224,13 +229,7 @@ class LatencyPredictor:
             "lowering": self.learned_.to_json(),
             "lowering_errors": self.lowering_errors_.tolist(),
         }
-        path = Path(path)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            part.write_text(sealed(value))
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_text(path, sealed(value))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], profile_path: str | os.PathLike[str]) -> Self:

@@ -97,7 +97,7 @@ def _shared(
     uses: Mapping[_Value, int],
 ) -> _Value | None:
     """The buffer of an input that the output shares, if any: as a view, or because nobody else will read it."""
-    op = executed.kernel.kind.rsplit(":", 1)[-1]
+    op = executed.kernel.op
     if op in _VIEWS:
         return owner[inputs[0]] if inputs else None
     candidates: Sequence[_Value] = ()
@@ -116,4 +116,4 @@ def _type(kernels: Sequence[ExecutedKernel], value: _Value) -> TensorType:
 
 
 def _same(one: TensorType, other: TensorType) -> bool:
-    return one.shape == other.shape and np.dtype(one.dtype).itemsize == np.dtype(other.dtype).itemsize
+    return one.shape == other.shape and one.item_bytes == other.item_bytes

@@ -15,7 +15,7 @@ from predictors.work import Operands, Work
 
 def work(kernel: Kernel) -> tuple[str, Work]:
     """The sort of operator that a kernel is, one of :data:`SORTS`, and its work."""
-    op = kernel.kind.rsplit(":", 1)[-1]
+    op = kernel.op
     data = [o.type.shape for o in kernel.inputs if not o.constant]
     weights = [o.type.shape for o in kernel.inputs if o.constant]
     target = kernel.outputs[0].shape if kernel.outputs else ()

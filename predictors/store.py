@@ -6,6 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from devices.errors import HwnasError
 from devices.profile import load as load_profile
 from predictors.errors import NotFitted
 from predictors.latency import LatencyPredictor
@@ -29,6 +30,6 @@ def load_or_fit(profile_path: str | os.PathLike[str], *, seed: int = 0) -> Laten
         except NotFitted:
             pass
     predictor = LatencyPredictor(seed=seed).fit(load_profile(profile_path))
-    with contextlib.suppress(OSError):  # a read-only folder costs the time to learn, not the answer
+    with contextlib.suppress(HwnasError):  # a read-only folder costs the time to learn, not the answer
         predictor.save(path, profile_path)
     return predictor

@@ -111,8 +111,7 @@ def copy(k: Operands) -> Work:
 def resize(k: Operands) -> Work:
     """Interpolation."""
     size = math.prod(k.target)
-    mode = k.attributes.get("mode", "nearest")
-    variant = mode.decode() if isinstance(mode, bytes) else str(mode)
+    variant = str(k.attributes.get("mode", "nearest"))
     last, kept = k.target[-1] if k.target else 1, k.source[-1:] == k.target[-1:]
     return Work(
         float(size),

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from devices import ExecutedKernel, Kernel, TensorType
 
 _TILE = 128 * 128  # numbers that a convolution unfolds at a time
@@ -24,7 +22,7 @@ def workspace_bytes(executed: ExecutedKernel) -> int:
     kernel = executed.kernel
     if not kernel.inputs or not kernel.outputs:  # a learned kernel may lack what nobody recorded
         return 0
-    match kernel.kind.rsplit(":", 1)[-1]:
+    match kernel.op:
         case "Conv" | "FusedConv" if not executed.layout:
             return _convolution(kernel)
         case "ConvTranspose":
@@ -32,7 +30,7 @@ def workspace_bytes(executed: ExecutedKernel) -> int:
         case "QLinearConv":
             return _integer_convolution(kernel)
         case "ConvInteger":
-            return _unfolded(kernel) * _item_bytes(kernel.inputs[0].type)
+            return _unfolded(kernel) * kernel.inputs[0].type.item_bytes
         case "QGemm" | "QLinearMatMul" | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul":
             return kernel.outputs[0].size * 4
         case "LSTM" | "GRU" | "DynamicQuantizeLSTM" as op:
@@ -65,7 +63,7 @@ def _integer_convolution(kernel: Kernel) -> int:
     x, y = kernel.inputs[0].type, kernel.outputs[0]
     last = bool(kernel.attribute("channels_last", 0))
     positions = math.prod(y.shape[1:-1] if last else y.shape[2:])
-    images = 0 if last else (x.size + y.size) // x.shape[0] * _item_bytes(x)
+    images = 0 if last else (x.size + y.size) // x.shape[0] * x.item_bytes
     area = math.prod(weight.shape[2:])
     whole = _pointwise(kernel, weight)
     group = int(kernel.attribute("group", 1))
@@ -115,7 +113,3 @@ def _pointwise(kernel: Kernel, weight: TensorType) -> bool:
         and all(s == 1 for s in kernel.attribute("strides", ()))
         and not any(kernel.attribute("pads", ()))
     )
-
-
-def _item_bytes(tensor: TensorType) -> int:
-    return int(np.dtype(tensor.dtype).itemsize)

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from profilers.measuring import Check, check, measure_graphs
 from profilers.profiling import Proposal, profile
-from profilers.timing import measure, noise_floor
+from profilers.timing import measure
 
-__all__ = ["Check", "Proposal", "check", "measure", "measure_graphs", "noise_floor", "profile"]
+__all__ = ["Check", "Proposal", "check", "measure", "measure_graphs", "profile"]

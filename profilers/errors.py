@@ -1,9 +1,4 @@
-"""Errors of measuring.
-
-HwnasError
-└── MeasurementError
-    └── UnstableMeasurement     the machine is too busy to measure on
-"""
+"""Errors of the profilers; the whole tree is in ``hwnas.errors``."""
 
 from __future__ import annotations
 
@@ -12,7 +7,3 @@ from devices.errors import HwnasError
 
 class MeasurementError(HwnasError):
     """A measurement could not be made or cannot be used."""
-
-
-class UnstableMeasurement(MeasurementError):
-    """The sentinel networks drifted, and measuring again did not help."""

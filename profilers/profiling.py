@@ -97,7 +97,7 @@ def profile(
         DeviceUnavailable: the device is gone.
     """
     deadline = Deadline(time_limit_s)
-    steps = list(_plan([g.digest() for g in (*graphs, *timed)], [g.digest() for g in timed], seed))
+    steps = list(_planned([g.digest() for g in (*graphs, *timed)], [g.digest() for g in timed], seed))
     with (
         ProfileWriter(path, device.info, {"seed": seed, **(settings or {})}) as writer,
         loaded(device, sentinels.graphs()) as beside,
@@ -150,10 +150,6 @@ class _Progress:
     def cut_short(self) -> None:
         if self._deadline.seconds is None:
             self._on_event(Note(f"The time limit ended the profile at {self._done} of {self._total}."))
-
-
-def _plan(digests: Sequence[str], timed: Sequence[str], seed: int) -> list[_Step]:
-    return list(_planned(digests, timed, seed))
 
 
 def _planned(digests: Sequence[str], timed: Sequence[str], seed: int) -> Iterator[_Step]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -239,12 +239,6 @@ def median_interval(values: Seconds, seed: int = 0) -> tuple[float, float]:
     picks = np.random.default_rng(seed).integers(0, rounds, (RESAMPLES, rounds))
     low, high = np.quantile(np.median(values[picks].reshape(RESAMPLES, -1), axis=1), (0.025, 0.975))
     return float(low), float(high)
-
-
-def noise_floor(timings: Iterable[Timing]) -> float | None:
-    """Relative difference between two interleaved measurements of the same network, median over networks, as a fraction."""
-    known = [t.noise for t in timings if t.noise is not None]
-    return float(np.median(known)) if known else None
 
 
 def _runs_per_block(session: Timed) -> int:

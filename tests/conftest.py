@@ -23,8 +23,8 @@ from hwnas.config import Config
 from hwnas.effects import Effect, Effects, Interval
 from hwnas.problem import Problem
 from hwnas.report import (
-    Check,
     ReportCandidates,
+    ReportCheck,
     ReportData,
     ReportHistory,
     ReportKernel,
@@ -96,10 +96,13 @@ def report_data() -> ReportData:
     front = tuple(i for k, i in enumerate(by_latency) if all(accuracy[i] > accuracy[j] for j in by_latency[:k]))
     measured = np.exp(rng.uniform(-2.5, 0.2, 120))
     checks = [
-        Check(f"network {i}", float(m * (1 + rng.normal(0, 0.018))), float(m), "validation")
+        ReportCheck(f"network {i}", float(m * (1 + rng.normal(0, 0.018))), float(m), "validation")
         for i, m in enumerate(measured)
     ]
-    checks += [Check("model.onnx", 0.331, 0.339, "exported"), Check("model.int8.onnx", 0.309, 0.312, "exported")]
+    checks += [
+        ReportCheck("model.onnx", 0.331, 0.339, "exported"),
+        ReportCheck("model.int8.onnx", 0.309, 0.312, "exported"),
+    ]
     kinds = ("com.microsoft.nchwc:Conv", "com.microsoft.nchwc:ReorderInput", "Gemm")
     bounds = ("compute", "bytes", "overhead")
     kernels = tuple(
@@ -196,7 +199,11 @@ def report_with(report_data: ReportData) -> Callable[[str], ReportData]:
             title=said,
             task=said,
             choices={said: said},
-            checks=(*report_data.checks[:5], Check(said, 0.2, 0.21, "validation"), Check(said, 0.3, 0.3, "exported")),
+            checks=(
+                *report_data.checks[:5],
+                ReportCheck(said, 0.2, 0.21, "validation"),
+                ReportCheck(said, 0.3, 0.3, "exported"),
+            ),
             kernels=tuple(replace(k, kind=said, nodes=(said,), bound=said) for k in report_data.kernels),
             places=tuple(replace(place, name=said, stage=said) for place in report_data.places),
             effects=replace(

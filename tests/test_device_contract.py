@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -265,6 +266,14 @@ def test_random_networks_are_executed_or_refused(name: str) -> None:
             executed += 1
     assert executed > 2 * len(refusals), refusals
     assert not [r for r in refusals if "cannot be read from its trace" in r]
+
+
+def test_kernels_alone_are_those_with_times(device: WorkerDevice) -> None:
+    """In the same order but for those that do not wait for each other."""
+    graph = mobile_like()
+    alone, timed = device.kernels(graph), device.lower(graph, memory=False).kernels
+    assert Counter((k.kernel, k.nodes) for k in alone) == Counter((k.kernel, k.nodes) for k in timed)
+    assert all(k.seconds is None for k in alone)
 
 
 def test_kernel_times_add_up_to_the_run(device: WorkerDevice) -> None:

@@ -44,12 +44,12 @@ def network(space: SearchSpace, genotype: np.ndarray, task: Task) -> nn.Module:
 def test_the_file_computes_what_the_module_computes(space: SearchSpace, task: Task, tmp_path: Path) -> None:
     for genotype in space.sample(np.random.default_rng(0), 3):
         module, size = network(space, genotype, task), space.image_size(genotype)
-        exported = export(space, genotype, module, task, tmp_path / "model.onnx")
-        assert exported.max_difference < 1e-2
-        model = onnx.load(exported.path)
+        path = tmp_path / "model.onnx"
+        assert export(space, genotype, module, task, path) < 1e-2
+        model = onnx.load(path)
         assert model.opset_import[0].version == 17
         assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
-        session = onnxruntime.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         images = task.validation.images[40:60]
         found = np.concatenate([session.run(None, {"input": x[None]})[0] for x in normalize(images, task, size)])
         np.testing.assert_allclose(found, logits(module, images, task, size), atol=1e-2, rtol=1e-3)

@@ -144,11 +144,6 @@ def test_an_activation_is_fused_where_others_were_seen_to_be(device: WorkerDevic
         assert Counter(k.kernel.attributes for k in ours) == Counter(k.kernel.attributes for k in theirs)
 
 
-def test_kernels_without_times_are_those_with_times(device: WorkerDevice, others: list[Graph]) -> None:
-    quick, timed = device.kernels(others[0]), device.lower(others[0]).kernels
-    assert Counter((k.kernel, k.nodes) for k in quick) == Counter((k.kernel, k.nodes) for k in timed)
-
-
 def single(op: str, shapes: dict[str, tuple[int, ...]], out: tuple[int, ...], **attributes: object) -> Graph:
     """A network of one operator whose first operand is the input and whose others are weights."""
     tensors = {name: TensorType("float32", shape) for name, shape in shapes.items()} | {"y": TensorType("float32", out)}

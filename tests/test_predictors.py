@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import re
 import subprocess
@@ -23,12 +22,13 @@ from devices.events import Note, Progress
 from devices.kernels import Attribute
 from devices.profile import ProfileWriter
 from hwnas.proposals import FEWEST_TIMED, UntilKnown
-from predictors import LatencyPredictor, activations_in_use, load_or_fit, peak_memory, predictor_path
+from predictors import Agreement, LatencyPredictor, activations_in_use, load_or_fit, peak_memory, predictor_path
 from predictors.calibration import Calibration, difficulty
 from predictors.errors import NotFitted
 from predictors.features import KERNEL_FEATURES, kernel_table
 from predictors.kernel_model import KernelModel
 from predictors.operators import work
+from predictors.provenance import sealed, unsealed
 from profilers import Proposal
 
 INFO = DeviceInfo("made-up:threads=1", {"cpu": "made up"}, {"made-up": "1"}, {"threads": 1})
@@ -402,37 +402,51 @@ def test_a_predictor_of_another_state_of_the_profile_is_refused_and_learnt_again
     path = tmp_path / "copy.profile.jsonl"
     path.write_bytes(profile_path.read_bytes())
     predictor_path(path).write_bytes(predictor_path(profile_path).read_bytes())
-    first = load_or_fit(path).calibration_
+    first = len(load_or_fit(path).calibration_.residuals)
     with ProfileWriter(path, INFO, {}) as writer:
         for graph, lowering, timing in made_up(8, seed=5):
             writer.lowering(graph, lowering, {})
             writer.timings({graph.digest(): timing}, {})
     with pytest.raises(NotFitted, match="profile_sha256"):
         LatencyPredictor.load(predictor_path(path), path)
-    assert load_or_fit(path).calibration_.networks == first.networks + 8
-    assert LatencyPredictor.load(predictor_path(path), path).calibration_.networks == first.networks + 8
+    assert len(load_or_fit(path).calibration_.residuals) == first + 8
+    assert len(LatencyPredictor.load(predictor_path(path), path).calibration_.residuals) == first + 8
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"schema": 1}'])
-def test_a_damaged_predictor_is_refused_and_learnt_again(profile_path: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_predictor_is_refused(profile_path: Path, tmp_path: Path, damage: str) -> None:
     path = tmp_path / "damaged.predictor.json"
     path.write_text(damage)
-    with pytest.raises(NotFitted):
+    with pytest.raises(NotFitted, match="damaged"):
         LatencyPredictor.load(path, profile_path)
 
 
-def test_a_predictor_whose_parts_are_damaged_is_refused(profile_path: Path, tmp_path: Path) -> None:
-    load_or_fit(profile_path)
-    value = json.loads(predictor_path(profile_path).read_text())
-    for key in ("kernel_model", "correction", "calibration"):
-        path = tmp_path / f"{key}.json"
-        path.write_text(json.dumps(value | {key: {}}))
-        with pytest.raises(NotFitted, match="damaged"):
-            LatencyPredictor.load(path, profile_path)
-    value["kernel_model"]["booster"] = {}
-    (tmp_path / "booster.json").write_text(json.dumps(value))
-    with pytest.raises(NotFitted, match="damaged"):
-        LatencyPredictor.load(tmp_path / "booster.json", profile_path)
+def test_a_predictor_whose_parts_are_damaged_is_refused_and_learnt_again(
+    predictor: LatencyPredictor, profile_path: Path, tmp_path: Path
+) -> None:
+    """What damaged it has sealed it again, so that the parts have to notice."""
+    path, whole = tmp_path / "copy.profile.jsonl", predictor_path(profile_path).read_bytes()
+    path.write_bytes(profile_path.read_bytes())
+    for part in ("kernel_model", "correction", "calibration", "lowering", "lowering_errors", "booster"):
+        value = unsealed(whole.decode())
+        (value["kernel_model"] if part == "booster" else value)[part] = {}
+        predictor_path(path).write_text(sealed(value))
+        with pytest.raises(NotFitted, match=r"damaged: (?!its checksum)"):
+            LatencyPredictor.load(predictor_path(path), path)
+    load_or_fit(path)
+    assert predictor_path(path).read_bytes() == whole
+
+
+def test_a_predictor_that_cannot_be_kept_is_learnt_all_the_same(
+    predictor: LatencyPredictor, profile_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"{'n' * 240}.jsonl"  # a name that leaves no room for a temporary one
+    path.write_bytes(profile_path.read_bytes())
+    with pytest.raises(HwnasError, match="Could not write"):
+        predictor.save(predictor_path(path), path)
+    monkeypatch.setattr(LatencyPredictor, "fit", lambda self, profile: predictor)
+    assert load_or_fit(path) is predictor
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_profile_ends_when_enough_is_known(profile_path: Path) -> None:
@@ -463,6 +477,14 @@ def test_too_little_to_learn_from_is_an_error(tmp_path: Path) -> None:
     wide = LatencyPredictor().fit(replace(few, timings=timings)).calibration_
     low, high = wide.interval(wide.expected_error(np.array([0.02]), np.array([1.0])))
     assert low[0] < 0.99 < 1.01 < high[0]
+
+
+def test_agreement_is_in_relative_errors() -> None:
+    found = Agreement.of(np.array([1.0, 2.18, 2.94]), np.array([1.0, 2.0, 3.0]))
+    assert (found.networks, found.within_5_percent, found.within_10_percent) == (3, 2 / 3, 1.0)
+    assert found.rmspe == pytest.approx(((0.09**2 + 0.02**2) / 3) ** 0.5)
+    assert (found.median, found.worst, found.tau) == pytest.approx((0.02, 0.09, 1))
+    assert math.isnan(Agreement.of(np.ones(1), np.ones(1)).tau)
 
 
 # --- calibration -----------------------------------------------------------------------------------------------------

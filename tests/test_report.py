@@ -14,7 +14,7 @@ import pytest
 from hwnas import figures, plots, report_text
 from hwnas.budget import Budget
 from hwnas.effects import Interval
-from hwnas.report import Check, ReportCandidates, ReportData, render
+from hwnas.report import ReportCandidates, ReportCheck, ReportData, render
 
 
 def text_of(page: str) -> str:
@@ -148,13 +148,14 @@ def test_a_long_search_stays_a_light_page(report_data: ReportData) -> None:
 
 
 def test_agreement_is_counted_on_held_out_networks_only() -> None:
-    checks = [Check(str(i), 1.0 + 0.01 * i, 1.0 + 0.011 * i, "validation") for i in range(10)]
-    checks += [Check("model.onnx", 5.0, 1.0, "exported")]
-    found = report_text.agreement_figures(checks)
-    assert found["n"] == 10
-    assert found["within_5"] == 1.0
-    assert found["tau"] == pytest.approx(1.0)
-    assert report_text.agreement_figures(checks[-1:]) == {}
+    checks = [ReportCheck(str(i), 1.0 + 0.01 * i, 1.0 + 0.011 * i, "validation") for i in range(10)]
+    checks += [ReportCheck("model.onnx", 5.0, 1.0, "exported")]
+    found = report_text.held_out_agreement(checks)
+    assert found is not None
+    assert found.networks == 10
+    assert found.within_5_percent == 1.0
+    assert found.tau == pytest.approx(1.0)
+    assert report_text.held_out_agreement(checks[-1:]) is None
 
 
 def test_what_comes_from_outside_is_escaped(report_with: Callable[[str], ReportData]) -> None:

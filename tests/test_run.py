@@ -22,7 +22,7 @@ from hwnas.budget import Budget
 from hwnas.config import Config, SearchSection, load
 from hwnas.costs import CostModel, Costs, compile_costs
 from hwnas.errors import InfeasibleBudget, InvalidConfig
-from hwnas.finalist import Correction
+from hwnas.finalist import CostFactors
 from hwnas.problem import Problem
 from hwnas.report_data import report_data, summary
 from hwnas.run import run
@@ -146,7 +146,7 @@ class _Wrong:
     """What a cost model says, with factors."""
 
     model: CostModel
-    factors: Correction
+    factors: CostFactors
     source: str = "predicted"
 
     def costs(self, genotypes: Genotypes) -> Costs:
@@ -179,7 +179,7 @@ def test_a_wrong_prediction_is_corrected_by_measuring(
 ) -> None:
     memory = target.costs.costs(np.stack([space.smallest(), space.largest()])).memory_bytes
     limit = float(memory.mean()) if too_low_by < 10 else float(memory[0] / 2)
-    wrong = _Wrong(target.costs, Correction(1 / too_low_by, 1 / too_low_by, 1.0))
+    wrong = _Wrong(target.costs, CostFactors(1 / too_low_by, 1 / too_low_by, 1.0))
     problem = Problem(space, wrong, Budget(memory_bytes=limit), 0)
     on = [replace(target, costs=wrong, budget=problem.budget)]
     with Journal(tmp_path / "j", {}) as units:
@@ -198,7 +198,7 @@ def test_where_the_measurement_leaves_room_the_search_goes_up_to_the_limit(
     target: Target, space: SearchSpace, tmp_path: Path
 ) -> None:
     limit = 2.5 * float(target.costs.costs(space.largest()[None]).upper_ms[0])
-    problem = Problem(space, _Wrong(target.costs, Correction(3.0, 1.0, 1.0)), Budget(latency_ms=limit), 0)
+    problem = Problem(space, _Wrong(target.costs, CostFactors(3.0, 1.0, 1.0)), Budget(latency_ms=limit), 0)
     with Journal(tmp_path / "j", {}) as units:
         found = finalist.find(problem, _Largest(), [replace(target, budget=problem.budget)], SETTINGS, units)
         measured = [unit for unit in units.units if unit["unit"] == "measured"]

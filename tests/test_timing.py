@@ -3,7 +3,7 @@ disturbed on demand)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -21,7 +21,6 @@ from profilers.timing import (
     Rounds,
     measure,
     median_interval,
-    noise_floor,
     round_lows,
     slowness,
     summarise,
@@ -86,12 +85,6 @@ class TestSummary:
         assert timed(seconds)[0].noise == pytest.approx(0.02)
         assert timed(np.ones((8, 5)))[0].noise == 0
         assert timed(np.ones((1, 5)))[0].noise is None
-
-    def test_noise_floor_is_the_median_over_networks(self) -> None:
-        (timing,) = timed(np.ones((8, 5)))
-        timings = [replace(timing, noise=noise) for noise in (0.01, 0.02, 0.5)]
-        assert noise_floor(timings) == pytest.approx(0.02)
-        assert noise_floor(timed(np.ones((1, 5)))) is None
 
     @given(st.integers(1, 12), st.integers(5, 40), st.integers(0, 2**32 - 1))
     def test_figures_are_ordered_and_repeat(self, rounds: int, runs: int, seed: int) -> None:

@@ -33,7 +33,7 @@ def executed(graph: Graph, trace: Blob) -> list[ExecutedKernel]:
     """
     told = json.loads(bytes(trace))
     operators: list[dict[str, Any]] = told["operators"]
-    seconds = np.median(np.array(told["seconds"]), axis=0).tolist()
+    seconds = np.median(told["seconds"], axis=0).tolist() if told["seconds"] else [None] * len(operators)
     inside = _inside(graph, operators)
     makers = _makers(graph, operators, inside)
     nodes = {node.name: node for node in graph.nodes}

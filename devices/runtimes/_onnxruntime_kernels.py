@@ -34,13 +34,13 @@ _BLOCKED = "com.microsoft.nchwc"  # domain of the kernels that work on blocks of
 
 
 def executed(graph: Graph, optimised: Blob, trace: Blob, wholes: Blob | None = None) -> list[ExecutedKernel]:
-    """Kernels in the order of execution, with the graph's nodes in each and their times. ``wholes`` are the seconds of runs
-    without the profiler, as 64-bit floats; with them, the times are what kernels take without it."""
+    """Kernels in the order of execution, with the graph's nodes in each and what they take without the profiler. ``wholes`` are
+    the seconds of runs without it, as 64-bit floats; None if the trace is of a single run, which tells no times."""
     lowered = onnx.ModelProto.FromString(bytes(optimised)).graph
     runs = _Runs.read(lowered, trace)
-    seconds = runs.seconds
+    seconds: list[float] | list[None] = [None] * len(lowered.node)
     if wholes is not None:
-        seconds = _without_profiler(seconds, runs.whole_s, _fastest_quarter(np.frombuffer(wholes)))
+        seconds = _without_profiler(runs.seconds, runs.whole_s, _fastest_quarter(np.frombuffer(wholes))).tolist()
     constants = {tensor.name: _tensor_type(tensor) for tensor in lowered.initializer}
     outputs = {value.name for value in lowered.output}
     nodes = map_nodes(graph, lowered).kernels
@@ -57,7 +57,7 @@ def executed(graph: Graph, optimised: Blob, trace: Blob, wholes: Blob | None = N
                 nodes[i],
                 reads,
                 not outputs.isdisjoint(node.output),
-                float(seconds[i]),
+                seconds[i],
                 _layout(node, read),
             )
         )

@@ -67,7 +67,7 @@ def executed(graph: Graph, trace: Blob) -> list[ExecutedKernel]:
     means_us = np.array(told["mean_us"], float)
     worked = [max(us) > 0 for us in zip(*told["mean_us"], strict=True)]  # what does work takes time at least when cold
     nodes = _exec_nodes(told["nodes"], worked)
-    seconds = _seconds(np.array(told["wall_s"]), means_us)
+    seconds = _seconds(np.array(told["wall_s"]), means_us) if told["wall_s"] else [None] * len(nodes)
     inside = map_nodes(graph, nodes)
     operators = {node.name: node for node in graph.nodes}
     order = sorted((i for i, node in enumerate(nodes) if node.executed), key=lambda i: told["nodes"][i]["order"])

@@ -50,7 +50,8 @@ class RuntimeWorker(Protocol):
     def trace(
         self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
     ) -> Sequence[Blob]:
-        """Run a model with the profiler on; the runtime's own files about it, for its half in the host to parse."""
+        """Run a model with the profiler on; the runtime's own files about it, for its half in the host to parse. If ``timed``,
+        as often as kernels' times need; else once, and the host's half finds no times in them."""
 
 
 @runtime_checkable

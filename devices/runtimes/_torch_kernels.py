@@ -72,7 +72,7 @@ def _nodes(graph: Graph, kernels: Sequence[Kernel]) -> list[tuple[str, ...]]:
     free: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for k, kernel in enumerate(kernels):
         if kernel.outputs:
-            free[_key(kernel.kind.rpartition(":")[2], kernel.outputs[0])].append(k)
+            free[_key(kernel.op, kernel.outputs[0])].append(k)
     inside: list[list[str]] = [[] for _ in kernels]
     before = 0
     for node in graph.nodes:

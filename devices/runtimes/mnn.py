@@ -65,7 +65,7 @@ class Mnn:
     def trace(
         self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
     ) -> list[Blob]:
-        """Every operator in the order of execution: names, types and shapes, and its seconds in each of up to 60 runs."""
+        """Every operator in the order of execution: names, types and shapes, and its seconds in each of up to 60 runs more."""
         loaded = _Loaded(model, inputs, settings, mode=_WITH_CALLBACKS)
         run = partial(loaded.interpreter.runSessionWithCallBackInfo, loaded.session)
         operators: list[dict[str, Any]] = []
@@ -85,7 +85,7 @@ class Mnn:
 
         run(read, written)
         done, begin = 0, perf_counter()
-        for most, longest_s in _TRACE_RUNS:
+        for most, longest_s in _TRACE_RUNS if timed else ():
             while done < most and perf_counter() - begin < longest_s:
                 loaded.fill()
                 run(tick, tick)

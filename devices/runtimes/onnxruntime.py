@@ -82,7 +82,7 @@ class OnnxRuntime:
         if not timed:
             return files
         optimised, trace = files
-        return [optimised, _without_repetition(trace), np.array(wholes).tobytes()] if timed else files
+        return [optimised, _without_repetition(trace), np.array(wholes).tobytes()]
 
     def memory(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Sequence[Blob]:
         """Optimised model, and the trace of three runs in which every buffer is requested for itself: no memory pattern (one

@@ -57,12 +57,13 @@ class OpenVino:
     def trace(
         self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
     ) -> list[Blob]:
-        """The executable graph, and after each of up to 60 runs the mean time of each of its nodes so far."""
+        """The executable graph, and after each of up to 60 runs, or after the first alone, the mean time of each of its nodes
+        so far."""
         compiled = _compiled(model, settings, PERF_COUNT=True)
         loaded = _Loaded(compiled, inputs)
         walls, means = [math.inf], [_mean_us(loaded.request)]  # inputs were bound with a first run
         begin = perf_counter()
-        for most, longest_s in _TRACE_RUNS:
+        for most, longest_s in _TRACE_RUNS if timed else ():
             while len(walls) <= most and perf_counter() - begin < longest_s:
                 start = perf_counter()
                 loaded.execute()

@@ -83,9 +83,10 @@ class TensorRt:
     def trace(
         self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
     ) -> list[Blob]:
-        """The inspector's JSON, and each layer's times, as JSON too."""
+        """The inspector's JSON, and each layer's times, if they are wanted, as JSON too."""
         loaded = self.load(model, inputs, {**settings, "launch": ENQUEUE})
-        return [json.dumps(loaded.information()).encode(), json.dumps(loaded.layer_times_ms()).encode()]
+        times_ms = loaded.layer_times_ms() if timed else {}
+        return [json.dumps(loaded.information()).encode(), json.dumps(times_ms).encode()]
 
     def memory(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> list[Blob]:
         """What the engine says that it needs, as JSON."""

@@ -65,12 +65,12 @@ class Torch:
     def trace(
         self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], *, timed: bool
     ) -> list[Blob]:
-        """The program's operators with what they read and make; in eager mode on a CPU with their times, taken step by step.
-        Otherwise operators are fused, or run long after they were launched, and have no times."""
+        """The program's operators with what they read and make; in eager mode on a CPU, if wanted, with their times, taken step
+        by step. Otherwise operators are fused, or run long after they were launched, and have no times."""
         from devices.runtimes import _torch_steps as steps
 
         module, values = _module(model, settings), _tensors(inputs, settings)
-        timed = settings["device"] == "cpu" and settings["mode"] == "eager"
+        timed = timed and settings["device"] == "cpu" and settings["mode"] == "eager"
         with _inference():
             runs = [steps.run(module, values) for _ in range(_WARMUP_RUNS + _STEPPED_RUNS if timed else 1)]
         seconds = np.quantile([run.seconds for run in runs[-_STEPPED_RUNS:]], 0.25, axis=0).tolist()

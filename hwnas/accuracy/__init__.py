@@ -96,23 +96,11 @@ def check(name: str, settings: Mapping[str, Any]) -> BaseModel:
     Raises:
         ValueError: unknown model or setting (names the nearest match), one that is missing, or a value that cannot be.
     """
-    from pydantic import ValidationError
+    from hwnas.settings import validated  # pydantic is slow to import, and the command line does without it at first
 
     kind: type[BaseModel] = plugins.load(_HERE, name, kind="accuracy model").Settings
-    known = list(kind.model_fields)
-    for setting in settings:
-        if setting not in known:
-            raise ValueError(
-                f"accuracy model {name!r} has no setting {setting!r}{plugins.did_you_mean(setting, known)} "
-                f"(known: {', '.join(known)})"
-            )
-    try:
-        return kind.model_validate(dict(settings))
-    except ValidationError as error:
-        finding = error.errors()[0]
-        if not finding["loc"]:  # settings that do not go together
-            raise ValueError(f"accuracy model {name!r}: {finding['msg'].removeprefix('Value error, ')}.") from None
-        raise ValueError(f"{finding['loc'][0]}: {finding['msg']}, got {finding['input']!r}.") from None
+    plugins.require_known(f"accuracy model {name!r} has no setting", settings, list(kind.model_fields))
+    return validated(kind, settings, f"accuracy model {name!r}")
 
 
 def open(  # noqa: A001 - read as hwnas.accuracy.open

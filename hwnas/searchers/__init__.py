@@ -7,10 +7,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from devices import plugins
 from hwnas.errors import SearchError
+from hwnas.settings import validated
 
 if TYPE_CHECKING:
     from hwnas.problem import Problem
@@ -40,11 +39,7 @@ def check(name: str, settings: Mapping[str, Any]) -> LearnSettings | None:
         _require_known(name, settings, _own(plugin))
         return None
     _require_known(name, settings, [*_own(plugin), *learning.model_fields])
-    try:
-        return learning.model_validate(dict(settings))
-    except ValidationError as error:
-        finding = error.errors()[0]
-        raise ValueError(f"{finding['loc'][0]}: {finding['msg']}, got {finding['input']!r}.") from None
+    return validated(learning, settings, f"searcher {name!r}")
 
 
 def open(name: str, problem: Problem, **settings: Any) -> Searcher:  # noqa: A001 - read as hwnas.searchers.open
@@ -72,9 +67,4 @@ def _own(plugin: Callable[..., Any]) -> list[str]:
 
 
 def _require_known(name: str, settings: Mapping[str, Any], known: list[str]) -> None:
-    for setting in settings:
-        if setting not in known:
-            raise ValueError(
-                f"searcher {name!r} has no setting {setting!r}{plugins.did_you_mean(setting, known)} "
-                f"(known: {', '.join(known) or 'none'})"
-            )
+    plugins.require_known(f"searcher {name!r} has no setting", settings, known)

@@ -29,10 +29,6 @@ def open(name: str, input_shape: tuple[int, int, int], classes: int, **options: 
     """
     plugin = plugins.load(sys.modules[__name__], name, kind="space")
     known = [p.name for p in inspect.signature(plugin).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    for option in options:
-        if option not in known:
-            raise ValueError(
-                f"space {name!r} has no option {option!r}{plugins.did_you_mean(option, known)} (known: {', '.join(known)})"
-            )
+    plugins.require_known(f"space {name!r} has no option", options, known)
     space: SearchSpace = plugin(input_shape, classes, **options)
     return space

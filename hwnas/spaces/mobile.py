@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import Graph
-from devices.plugins import did_you_mean
+from devices.plugins import require_known
 from hwnas.space import Gene, Genotypes, SearchSpace, checked, checked_task
 from hwnas.spaces import _blocks as blocks
 
@@ -226,9 +226,7 @@ def _options(name: str, values: Iterable[int], least: int, *, step: int = 1, off
 
 def _activations(values: Sequence[str]) -> tuple[str, ...]:
     known = list(blocks.ACTIVATIONS)
-    for value in values:
-        if value not in known:
-            raise ValueError(f"unknown activation {value!r}{did_you_mean(value, known)} (known: {', '.join(known)}).")
+    require_known("unknown activation", values, known)
     return tuple(name for name in known if name in values)
 
 

@@ -47,11 +47,6 @@ def open(  # noqa: A001 - read as hwnas.tasks.open
     """
     plugin = plugins.load(_HERE, name, kind="task")
     known = [parameter for parameter in inspect.signature(plugin).parameters if parameter not in _COMMON]
-    for setting in settings:
-        if setting not in known:
-            raise ValueError(
-                f"task {name!r} has no setting {setting!r}{plugins.did_you_mean(setting, ['path', 'flip', *known])} "
-                f"(known: {', '.join(['path', 'flip', *known])})"
-            )
+    plugins.require_known(f"task {name!r} has no setting", settings, ["path", "flip", *known])
     task: Task = plugin(path=None if path is None else Path(path), seed=seed, flip=flip, on_event=on_event, **settings)
     return task

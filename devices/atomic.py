@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from devices.errors import HwnasError
@@ -34,7 +34,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             hint="Free some space or use a folder that you may write to, then repeat the same command.",
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what cannot be written cannot be removed either, and that is no news
+            partial.unlink()
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
