@@ -11,6 +11,7 @@ import onnx
 from onnx import helper
 
 from devices.errors import InvalidModel
+from devices.kernels import TensorType
 from devices.plugins import did_you_mean
 
 _AGAIN = "Export or copy the model again."
@@ -72,10 +73,7 @@ def declared_bytes(tensor: onnx.TensorProto) -> int:
     """Bytes that the raw data of a tensor must have by its type and shape."""
     if any(d < 0 for d in tensor.dims):
         raise InvalidModel(f"Constant {tensor.name!r} has a negative dimension: {list(tensor.dims)}.", hint=_AGAIN)
-    kind = np.dtype(dtype(tensor.data_type, tensor.name))
-    packed = {"int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2}.get(kind.name, 8 * kind.itemsize)
-    bits: int = math.prod(tensor.dims) * packed
-    return -(-bits // 8)
+    return TensorType(dtype(tensor.data_type, tensor.name), tuple(tensor.dims)).nbytes
 
 
 def _text(model: onnx.ModelProto) -> None:

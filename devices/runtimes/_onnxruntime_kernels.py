@@ -19,12 +19,18 @@ from devices.device import Memory
 from devices.errors import UnsupportedOp
 from devices.frames import Blob
 from devices.graph import Graph
-from devices.kernels import ExecutedKernel, Kernel, Operand, TensorType
+from devices.kernels import ExecutedKernel, Kernel, Operand, TensorType, type_from_json
 from devices.onnx_file import attributes
 from devices.runtimes._onnxruntime_mapping import map_nodes
 from devices.runtimes.onnxruntime import MEMORY_RUNS, WARMUP_RUNS
 
-_DTYPES = {"float": "float32", "double": "float64"}
+# fmt: off
+_DTYPES = {
+    "float": "float32", "double": "float64", "Int4x2": "int4", "UInt4x2": "uint4", "Int2x4": "int2", "UInt2x4": "uint2",
+    "Float4E2M1x2": "float4_e2m1fn", "Float8E4M3FN": "float8_e4m3fn", "Float8E4M3FNUZ": "float8_e4m3fnuz",
+    "Float8E5M2": "float8_e5m2", "Float8E5M2FNUZ": "float8_e5m2fnuz",
+}  # where the trace's word is not numpy's
+# fmt: on
 _PROFILER_S = 4e-6  # that the profiler adds to a kernel at most
 _LEAST = 0.05  # of a kernel's profiled time: what it takes at least
 _FLOOR_S = 0.5e-6
@@ -145,9 +151,14 @@ def _without_profiler(seconds: NDArray[np.float64], whole_s: float) -> NDArray[n
 
 
 def _types(described: Sequence[Mapping[str, Sequence[int]]]) -> tuple[TensorType, ...]:
-    return tuple(
-        TensorType(_DTYPES.get(kind, kind), tuple(shape)) for entry in described for kind, shape in entry.items()
-    )
+    return tuple(_traced_type(kind, shape) for entry in described for kind, shape in entry.items())
+
+
+def _traced_type(kind: str, shape: Sequence[int]) -> TensorType:
+    try:
+        return type_from_json(_DTYPES.get(kind, kind), list(shape))
+    except (TypeError, ValueError) as error:
+        raise UnsupportedOp(f"The profiler's trace has a tensor of an unknown type: {kind!r}.") from error
 
 
 def _operands(
