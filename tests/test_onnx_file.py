@@ -317,8 +317,48 @@ def test_external_data_beside_the_model_is_read(tmp_path: Path) -> None:
     assert devices.load_onnx(path).to_onnx() == devices.load_onnx(saved(small_model(), plain)).to_onnx()
 
 
+def linked(folder: Path, name: str, blob: Path) -> Path:
+    """A link of that name, as the cache of Hugging Face has them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.symlink_to(os.path.relpath(blob, folder))
+    return path
+
+
+@pytest.mark.parametrize("weights", [True, False])
+@pytest.mark.parametrize("place", ["snapshots/1f3a", "snapshots/1f3a/onnx"])
+def test_models_in_a_cache_of_links_are_read(tmp_path: Path, place: str, weights: bool) -> None:
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    raw = small_model().graph.initializer[0].raw_data
+    (blobs / "e5d1").write_bytes(raw)
+    for name, model in (("plain", small_model()), ("apart", externally(small_model(), "model.onnx_data"))):
+        (blobs / name).write_bytes(model.SerializeToString())
+        link = linked(tmp_path / place, f"{name}.onnx", blobs / name)
+        if name == "apart":
+            with pytest.raises(InvalidModel, match=r"'model\.onnx_data' with the weights 'w' is missing"):
+                devices.load_onnx(link, weights=weights)
+            linked(link.parent, "model.onnx_data", blobs / "e5d1")
+        graph = devices.load_onnx(link, weights=weights)
+        if weights:
+            assert graph.to_onnx().graph.initializer[0].raw_data == raw
+        assert graph.digest() == devices.load_onnx(saved(small_model(), tmp_path)).digest()
+
+
+def test_links_in_a_cache_lead_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "secret").write_bytes(small_model().graph.initializer[0].raw_data)
+    for location in ("data", "../secret", "../../secret", "../snapshots/1/data"):
+        (tmp_path / "blobs" / "model").write_bytes(externally(small_model(), location).SerializeToString())
+        if location == "data":
+            link = linked(tmp_path / "snapshots" / "1", "model.onnx", tmp_path / "blobs" / "model")
+            linked(link.parent, "data", tmp_path / "secret")
+        with pytest.raises(InvalidModel, match="outside the model's folder"):
+            devices.load_onnx(link)
+
+
 @pytest.mark.parametrize(
-    "location", ["../secret.bin", "/etc/hostname", "link.bin", "folder/../../secret.bin", "", "linked/s"]
+    "location", ["../secret.bin", "\0", "a\0b", "/etc/hostname", "link.bin", "folder/../../secret.bin", "", "linked/s"]
 )
 def test_external_data_elsewhere_is_refused(tmp_path: Path, location: str) -> None:
     folder = tmp_path / "model"
@@ -330,6 +370,13 @@ def test_external_data_elsewhere_is_refused(tmp_path: Path, location: str) -> No
     (folder / "linked").symlink_to(tmp_path)
     with pytest.raises(InvalidModel, match="outside the model's folder"):
         devices.load_onnx(saved(externally(small_model(), location), folder))
+
+
+def test_external_data_without_a_name_in_text_is_refused(tmp_path: Path) -> None:
+    path = saved(externally(small_model(), "weights"), tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"weights", b"weight\xff"))
+    with pytest.raises(InvalidModel, match="outside the model's folder"):
+        devices.load_onnx(path)
 
 
 @pytest.mark.parametrize(
