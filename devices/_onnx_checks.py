@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -20,13 +20,14 @@ _RUNTIME_DOMAINS = ("com.microsoft",)  # operators that a runtime adds; it says 
 
 
 def structure(model: onnx.ModelProto) -> None:
-    """Names, order, operators and constants. Nodes get unique names and are brought into topological order, in place.
+    """Names, order, operators and constants. Nodes get unique names and are brought into topological order, and ONNX's own domain
+    gets its short name and those of runtimes that are used are imported, in place.
 
     Raises:
         InvalidModel: with what is wrong.
     """
     _text(model)
-    opsets = {("" if o.domain in _ONNX else o.domain): o.version for o in model.opset_import}
+    opsets = _opsets(model)
     newest = onnx.defs.onnx_opset_version()
     if not 7 <= opsets.get("", newest) <= newest:
         raise InvalidModel(
@@ -35,6 +36,7 @@ def structure(model: onnx.ModelProto) -> None:
     if model.functions:
         inlined = _inlined(model)
         model.CopyFrom(inlined)
+        opsets = _opsets(model)
     if model.graph.sparse_initializer:
         raise InvalidModel("The model has sparse constants.", hint="Export it with dense ones.")
     for tensor in tensors(model):
@@ -42,6 +44,8 @@ def structure(model: onnx.ModelProto) -> None:
     _values(model.graph)
     _name_nodes(model.graph)
     _graph(model.graph, opsets, [])
+    del model.opset_import[:]
+    model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in opsets.items())
 
 
 def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -74,6 +78,10 @@ def declared_bytes(tensor: onnx.TensorProto) -> int:
     if any(d < 0 for d in tensor.dims):
         raise InvalidModel(f"Constant {tensor.name!r} has a negative dimension: {list(tensor.dims)}.", hint=_AGAIN)
     return TensorType(dtype(tensor.data_type, tensor.name), tuple(tensor.dims)).nbytes
+
+
+def _opsets(model: onnx.ModelProto) -> dict[str, int]:
+    return {("" if o.domain in _ONNX else o.domain): o.version for o in model.opset_import}
 
 
 def _text(model: onnx.ModelProto) -> None:
@@ -193,7 +201,7 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
         seen.add(node.name)
 
 
-def _graph(graph: onnx.GraphProto, opsets: Mapping[str, int], outer: list[set[str]]) -> None:
+def _graph(graph: onnx.GraphProto, opsets: dict[str, int], outer: list[set[str]]) -> None:
     """Check one graph; ``outer`` are the names that the graphs around it have at that place."""
     names = [t.name for t in graph.initializer]
     constants = set(names)
@@ -235,9 +243,13 @@ def _reads(node: onnx.NodeProto) -> Iterator[str]:
     yield from node.input
 
 
-def _operator(node: onnx.NodeProto, opsets: Mapping[str, int]) -> None:
-    domain = "" if node.domain in _ONNX else node.domain
+def _operator(node: onnx.NodeProto, opsets: dict[str, int]) -> None:
+    """Check that it is known; ``opsets`` gets what need not be said."""
+    if node.domain in _ONNX:
+        node.domain = ""
+    domain = node.domain
     if domain in _RUNTIME_DOMAINS:
+        opsets.setdefault(domain, 1)
         return
     if domain not in opsets:
         raise InvalidModel(

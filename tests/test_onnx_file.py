@@ -469,3 +469,91 @@ def test_a_model_that_cannot_run_has_no_shapes(tmp_path: Path) -> None:
     next(node for node in model.graph.node if node.name == "conv").attribute.append(helper.make_attribute("group", 0))
     with devices.open("onnxruntime:threads=1") as device, pytest.raises((UnsupportedOp, InvalidModel)):
         devices.load_onnx(saved(model, tmp_path), device=device)
+
+
+def ends(*described: tuple[str, int, list[int | str] | None]) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(*each) for each in described]
+
+
+def of_a_runtime(
+    nodes: list[onnx.NodeProto], rows: int | str, told: list[onnx.ValueInfoProto] | None = None, *, opset: int = 17
+) -> ModelProto:
+    """A network of ``(rows, 8)`` with operators of ONNX Runtime's own, whose domain it does not import."""
+    constants: dict[str, NDArray[Any]] = {
+        "w": np.ones((8, 4), np.float32),
+        "scale": np.array(0.1, np.float32),
+        "zero": np.array(3, np.uint8),
+        "bytes": np.ones((8, 4), np.int8),
+        "none": np.array(0, np.int8),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "runtime's own",
+        ends(("x", TensorProto.FLOAT, [rows, 8])),
+        ends(("y", TensorProto.FLOAT, None)),
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        value_info=told,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def own(op: str, inputs: list[str], output: str) -> onnx.NodeProto:
+    return helper.make_node(op, inputs, [output], domain="com.microsoft")
+
+
+RELU = helper.make_node("Relu", ["f"], ["y"])
+SCALED = ["scale", "zero"]
+PRODUCT = own("FusedMatMul", ["x", "w"], "f")
+BYTES = [
+    helper.make_node("QuantizeLinear", ["x", *SCALED], ["q"]),
+    own("QGemm", ["q", *SCALED, "bytes", "scale", "none", "", *SCALED], "r"),
+    own("QLinearAdd", ["r", *SCALED, "r", *SCALED, *SCALED], "f"),
+    helper.make_node("DequantizeLinear", ["f", *SCALED], ["y"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("model", "made"),
+    [
+        (of_a_runtime([PRODUCT, RELU], 2), "float32"),
+        (of_a_runtime([PRODUCT, RELU], "N"), "float32"),
+        (of_a_runtime([PRODUCT, RELU], "N", ends(("f", TensorProto.FLOAT, ["N", 4]))), "float32"),
+        (of_a_runtime([PRODUCT, RELU], 2, opset=9), "float32"),
+        (of_a_runtime(BYTES, 2), "uint8"),
+    ],
+)
+def test_operators_of_a_runtime_are_typed_by_it(tmp_path: Path, model: ModelProto, made: str) -> None:
+    path = saved(model, tmp_path)
+    with devices.open("onnxruntime:threads=1") as device:
+        graph = devices.load_onnx(path, {"x": (2, 8)}, device=device)
+        assert graph.tensors["f"] == TensorType(made, (2, 4))
+        assert graph.tensors["y"] == TensorType("float32", (2, 4))
+        assert any(kernel.kernel.kind.startswith("com.microsoft:") for kernel in device.kernels(graph))
+
+
+def test_operators_of_a_runtime_may_be_typed_by_the_file(tmp_path: Path) -> None:
+    graph = devices.load_onnx(saved(of_a_runtime([PRODUCT, RELU], 2, ends(("f", TensorProto.FLOAT, [2, 4]))), tmp_path))
+    assert graph.tensors["y"] == TensorType("float32", (2, 4))
+
+
+def test_what_is_no_tensor_within_a_model_is_refused(tmp_path: Path) -> None:
+    model = small_model()
+    model.graph.node.append(helper.make_node("SequenceConstruct", ["y"], ["several"]))
+    with (
+        devices.open("onnxruntime:threads=1") as device,
+        pytest.raises(InvalidModel, match="'several' is not a tensor"),
+    ):
+        devices.load_onnx(saved(model, tmp_path), device=device)
+
+
+def test_the_long_name_of_the_domain_is_its_short_one(tmp_path: Path) -> None:
+    model = small_model(dims=["N", 3, 8, 8])
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("ai.onnx", 17))
+    for node in model.graph.node[::2]:
+        node.domain = "ai.onnx"
+    graph = devices.load_onnx(saved(model, tmp_path), {"x": (1, 3, 8, 8)})
+    assert graph.digest() == devices.load_onnx(saved(small_model(), tmp_path)).digest()
+    data_dependent(model)
+    with pytest.raises(DataDependentShape, match="'where'"):
+        devices.load_onnx(saved(model, tmp_path), {"x": (1, 3, 8, 8)})
