@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from devices.plugins import did_you_mean
 from hwnas.candidates import front
+from hwnas.settings import check_arguments
 
 if TYPE_CHECKING:
     from hwnas.candidates import Candidates
@@ -173,7 +174,7 @@ def open(name: str, **settings: Any) -> Objective:  # noqa: A001 - read as hwnas
     """The objective ``name``.
 
     Raises:
-        ValueError: unknown objective or setting (names the nearest match), or a value that cannot be.
+        ValueError: unknown objective or setting (names the nearest match), one that is missing, or a value that cannot be.
     """
     if name not in OBJECTIVES:
         raise ValueError(
@@ -183,6 +184,7 @@ def open(name: str, **settings: Any) -> Objective:  # noqa: A001 - read as hwnas
     for setting in settings:
         if setting not in known:
             raise ValueError(f"objective {name!r} has no setting {setting!r}{did_you_mean(setting, known)}.")
+    check_arguments(f"objective {name!r}", OBJECTIVES[name], known, settings)
     return OBJECTIVES[name](**settings)
 
 

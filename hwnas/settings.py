@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class Settings(BaseModel):
@@ -22,3 +27,33 @@ class PluginSection(BaseModel):
     def settings(self) -> dict[str, Any]:
         """The keys that are the plug-in's."""
         return dict(self.model_extra or {})
+
+
+def check_arguments(whose: str, plugin: Callable[..., Any], names: Iterable[str], settings: Mapping[str, Any]) -> None:
+    """Whether ``settings`` can be given to a plug-in whose arguments they are.
+
+    Args:
+        whose: for the error: ``"space 'mobile'"``.
+        plugin: a function or a class.
+        names: of those of its arguments that are settings.
+        settings: each one of them.
+
+    Raises:
+        ValueError: one is missing, or of another type than the argument's annotation says.
+    """
+    parameters = inspect.signature(plugin).parameters
+    for name in names:
+        if name not in settings and parameters[name].default is inspect.Parameter.empty:
+            raise ValueError(f"{whose} needs a value for {name}.")
+    function: Any = plugin
+    if inspect.isclass(plugin):
+        function = function.__init__
+    annotated = SimpleNamespace(__annotations__={name: parameters[name].annotation for name in settings})
+    types = get_type_hints(annotated, globalns=function.__globals__)
+    for name, value in settings.items():
+        try:
+            TypeAdapter(types[name], config=_STRICT).validate_python(value)
+        except ValidationError as error:
+            finding = error.errors()[0]
+            place = ".".join(map(str, (name, *finding["loc"])))
+            raise ValueError(f"{whose}: {place}: {finding['msg']}, got {finding['input']!r}.") from None
