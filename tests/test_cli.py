@@ -17,6 +17,7 @@ import pytest
 
 from hwnas import interrupts
 from hwnas.cli import app
+from hwnas.commands.answer import seconds
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
@@ -142,6 +143,27 @@ def test_predict_measure_and_certify_the_exported_file(small_run: Path, small_co
     certificate = answer("certify", bundle)
     assert certificate["notes"]
     assert certificate["schema"] == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("seed=1", "task 'digits' has no setting 'seed'"),
+        ("on_event=1", "task 'digits' has no setting 'on_event'"),
+        ("path='x'", "with --data"),
+        ("flip='no'", "flip: Input should be a valid boolean, got 'no'"),
+    ],
+)
+def test_what_is_no_setting_of_a_task_is_refused(tmp_path: Path, setting: str, message: str) -> None:
+    assert message in error("certify", tmp_path, "--task", "digits", "--setting", setting, status=2)["message"]
+
+
+def test_durations_have_one_unit() -> None:
+    written = {None: None, "90": 90, "1.5": 1.5, "90s": 90, " 2m ": 120, "1e3": 1000, ".5m": 30}
+    assert {text: seconds(text) for text in written} == written
+    for text in ("500ms", "5sm", "5mm", "ss", "m", "", "0", "-3", "inf", "nan", "1.2.3", "1h", "1e999"):
+        with pytest.raises(ValueError, match="written 90, 90s or 2m"):
+            seconds(text)
 
 
 def test_profile_for_a_model_then_predict_it(small_run: Path, tmp_path: Path) -> None:

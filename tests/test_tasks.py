@@ -142,8 +142,10 @@ def test_unknown_setting_lists_the_tasks_own() -> None:
 
 @pytest.mark.parametrize("size", [None, 0, -3, 1.5, True, "8"])
 def test_a_folder_of_images_needs_a_size(tmp_path: Path, size: Any) -> None:
-    with pytest.raises(ValueError, match="needs size"):
+    with pytest.raises(ValueError, match=r"task 'folder'.* size.* got"):
         hwnas.tasks.open("folder", path=tmp_path, size=size)
+    with pytest.raises(ValueError, match="task 'folder': grayscale: Input should be a valid boolean, got 'false'"):
+        hwnas.tasks.open("folder", path=tmp_path, size=8, grayscale="false")
 
 
 def test_images_of_a_folder_are_resized_as_pil_does(tmp_path: Path) -> None:

@@ -34,10 +34,13 @@ def certify(
     from hwnas.certify import certify_again
     from hwnas.commands.runs import certificate_shown
 
+    given = settings(setting)
+    if "path" in given:
+        raise ValueError(f"--setting path={given['path']!r}: give the file or folder with --data")
+    if task is not None:
+        tasks.check(task, given)
     with progress.shown() as on_event:
-        opened = (
-            None if task is None else tasks.open(task, path=data, seed=seed, on_event=on_event, **settings(setting))
-        )
+        opened = None if task is None else tasks.open(task, path=data, seed=seed, on_event=on_event, **given)
         certificate = certify_again(bundle, device=device, task=opened, seed=seed, on_event=on_event)
     status = 0 if certificate.within_budget else NOT_WITHIN_BUDGET
     return Answer(certificate.to_json(), certificate_shown(certificate), status)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from devices import plugins
 from hwnas.errors import SearchError
+from hwnas.settings import check_arguments
 
 if TYPE_CHECKING:
     from hwnas.problem import Problem
@@ -37,7 +38,7 @@ def check(name: str, settings: Mapping[str, Any]) -> LearnSettings | None:
     plugin = plugins.load(_HERE, name, kind="searcher")
     learning: type[LearnSettings] | None = getattr(plugin, "Learning", None)
     if learning is None or "distribution" in settings:
-        _require_known(name, settings, _own(plugin))
+        _check_own(name, plugin, settings)
         return None
     _require_known(name, settings, [*_own(plugin), *learning.model_fields])
     try:
@@ -55,7 +56,7 @@ def open(name: str, problem: Problem, **settings: Any) -> Searcher:  # noqa: A00
         SearchError: the searcher stands on a library that is not installed.
     """
     plugin = plugins.load(_HERE, name, kind="searcher")
-    _require_known(name, settings, _own(plugin))
+    _check_own(name, plugin, settings)
     try:
         searcher: Searcher = plugin(problem, **settings)
     except ModuleNotFoundError as error:
@@ -64,6 +65,11 @@ def open(name: str, problem: Problem, **settings: Any) -> Searcher:  # noqa: A00
             hint=f"Install it with: pip install 'hwnas[{name}]'",
         ) from error
     return searcher
+
+
+def _check_own(name: str, plugin: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+    _require_known(name, settings, _own(plugin))
+    check_arguments(f"searcher {name!r}", plugin, _own(plugin), settings)
 
 
 def _own(plugin: Callable[..., Any]) -> list[str]:
