@@ -17,7 +17,19 @@ import pytest
 
 import devices
 import hwnas.spaces
-from devices import DeviceInfo, ExecutedKernel, Graph, Kernel, Lowering, Memory, Operand, Profile, TensorType, Timing
+from devices import (
+    DeviceInfo,
+    ExecutedKernel,
+    Graph,
+    Kernel,
+    Lowering,
+    Memory,
+    Node,
+    Operand,
+    Profile,
+    TensorType,
+    Timing,
+)
 from devices.errors import HwnasError
 from devices.events import Note, Progress
 from devices.kernels import Attribute
@@ -237,6 +249,37 @@ def test_products_are_as_deep_as_their_inner_axis() -> None:
     gemm = Kernel("Gemm", (Operand(f32(1, 64)), Operand(f32(10, 64), True)), (f32(1, 10),), (("transB", 1),))
     matmul = Kernel("MatMul", (Operand(f32(2, 7, 5)), Operand(f32(5, 3), True)), (f32(2, 7, 3),))
     assert kernel_table([gemm, matmul]).macs.tolist() == [640, 2 * 7 * 5 * 3]
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "result", "macs", "largest"),
+    [
+        ("bij,bjk->bik", [(2, 3, 4), (2, 4, 5)], (2, 3, 5), 2 * 3 * 4 * 5, (3, 5, 4, 2)),
+        ("b h w c, h k c -> b h w k", [(2, 6, 7, 8), (6, 5, 8)], (2, 6, 7, 5), 2 * 6 * 7 * 8 * 5, (14, 5, 8, 6)),
+        ("...ij,...jk", [(2, 3, 4), (1, 4, 5)], (2, 3, 5), 2 * 3 * 4 * 5, (3, 5, 4, 2)),
+        ("ij,jk,kl->il", [(3, 4), (4, 5), (5, 6)], (3, 6), 3 * 4 * 5 + 3 * 5 * 6, (3, 6, 5, 1)),
+        ("abc,abc->abc", [(2, 3, 4), (2, 3, 4)], (2, 3, 4), None, None),
+        ("abc->cab", [(2, 3, 4)], (4, 2, 3), None, None),
+    ],
+)
+def test_equations_are_the_products_that_they_say(
+    onnxruntime: devices.Device,
+    equation: str,
+    shapes: list[tuple[int, ...]],
+    result: tuple[int, ...],
+    macs: float | None,
+    largest: tuple[int, ...] | None,
+) -> None:
+    names = tuple("xyz"[: len(shapes)])
+    tensors = dict(zip(names, (f32(*shape) for shape in shapes), strict=True)) | {"out": f32(*result)}
+    node = Node("einsum", "Einsum", names, ("out",), {"equation": equation})
+    (executed,) = onnxruntime.kernels(Graph("equation", (node,), tensors, names, ("out",), {}))
+    sort, found = work(executed.kernel)
+    if macs is None:
+        assert sort == "elementwise"
+    else:
+        assert (sort, found.macs) == ("product", macs)
+        assert (found.rows, found.columns, found.depth, found.batch) == largest
 
 
 def test_no_kernels_have_no_features() -> None:
