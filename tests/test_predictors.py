@@ -251,6 +251,18 @@ def test_products_are_as_deep_as_their_inner_axis() -> None:
     assert kernel_table([gemm, matmul]).macs.tolist() == [640, 2 * 7 * 5 * 3]
 
 
+def test_an_empty_batch_takes_no_workspace(onnxruntime: devices.Device) -> None:
+    types = {"x": "uint8", "scale": "float32", "zero": "uint8", "w": "int8", "none": "int8", "y": "uint8"}
+    shapes = {"x": (0, 4, 8, 8), "w": (8, 4, 3, 3), "y": (0, 8, 6, 6)}
+    tensors = {name: TensorType(dtype, shapes.get(name, ())) for name, dtype in types.items()}
+    inputs = ("x", "scale", "zero", "w", "scale", "none", "scale", "zero")
+    node = Node("conv", "QLinearConv", inputs, ("y",))
+    constants = {name: np.ones(tensors[name].shape, types[name]) for name in ("scale", "zero", "w", "none")}
+    kernels = onnxruntime.kernels(Graph("empty", (node,), tensors, ("x",), ("y",), constants))
+    assert "com.microsoft:QLinearConv" in [k.kernel.kind for k in kernels]
+    assert peak_memory(kernels).activation_bytes == 0
+
+
 @pytest.mark.parametrize(
     ("equation", "shapes", "result", "macs", "largest"),
     [
