@@ -132,6 +132,12 @@ def _data(tensor: onnx.TensorProto) -> None:
         )
 
 
+def captured(node: onnx.NodeProto) -> list[str]:
+    """Tensors from outside that only the bodies of a node read, in order."""
+    found = [name for body in _subgraphs(node) for name in _from_outside(body)]
+    return [name for name in dict.fromkeys(found) if name not in node.input]
+
+
 def constant_value(node: onnx.NodeProto) -> onnx.TensorProto:
     """The tensor of a ``Constant`` node, under the name of its output."""
     for attribute in node.attribute:
@@ -239,8 +245,9 @@ def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 
 
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """Tensors that a node reads itself; what its subgraphs read is checked with them."""
+    """Tensors that a node reads, and its bodies from outside."""
     yield from node.input
+    yield from captured(node)
 
 
 def _operator(node: onnx.NodeProto, opsets: dict[str, int]) -> None:
@@ -306,3 +313,11 @@ def _needed(node: onnx.NodeProto) -> Iterator[str]:
         for inner in graph.node:
             yield from inner.input
             todo += _subgraphs(inner)
+
+
+def _from_outside(graph: onnx.GraphProto) -> Iterator[str]:
+    """Tensors that a graph reads and does not make."""
+    own = {""} | {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
+    own.update(output for node in graph.node for output in node.output)
+    read = [name for node in graph.node for name in (*node.input, *captured(node))]
+    yield from (name for name in (*read, *(value.name for value in graph.output)) if name not in own)

@@ -26,7 +26,8 @@ _PERIOD = 1021  # of made-up weights: a prime, so that the rows of a matrix diff
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One operator. ``attributes`` holds numbers, strings and tuples of them; what else an ONNX file has stays in the file."""
+    """One operator. ``attributes`` holds numbers, strings and tuples of them; what else an ONNX file has stays in the file. What
+    only the bodies of a branch or a loop read are the last of its ``inputs``."""
 
     name: str
     op: str

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "TensorIterator"})
+"""Operators, as ONNX and runtimes name them, that execute graphs of their own: a kernel does not say which, nor how often."""
+
 _LONGEST_SIDE = 2**48  # elements; no memory holds more
 _PACKED_BITS = {"int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2}  # several elements in a byte
 
@@ -75,6 +78,11 @@ class Kernel:
     def attribute(self, name: str, default: Any = None) -> Any:
         """Value of one attribute."""
         return dict(self.attributes).get(name, default)
+
+    @property
+    def has_bodies(self) -> bool:
+        """Whether it executes graphs of its own."""
+        return self.kind.rsplit(":", 1)[-1] in CONTROL_FLOW
 
     @property
     def weight_bytes(self) -> int:

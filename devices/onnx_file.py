@@ -243,7 +243,8 @@ def _node(node: onnx.NodeProto) -> Node:
     domain = "" if node.domain == "ai.onnx" else node.domain
     rest = {a.name: f"sha256:{hashlib.sha256(a.SerializeToString()).hexdigest()}" for a in node.attribute}
     values = {**rest, **attributes(node)}  # bodies of loops and tensors count for the digest
-    return Node(node.name, node.op_type, tuple(node.input), tuple(node.output), values, domain)
+    inputs = (*node.input, *checks.captured(node))
+    return Node(node.name, node.op_type, inputs, tuple(node.output), values, domain)
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Attribute]:

@@ -32,6 +32,7 @@ _NOT_LOWERED = 5  # one network of so many is left out, to see how far the learn
 _CALM = 1.2  # times the slowness of calm moments
 _FEWEST_TIMED = 8
 _UNPROFILED = 3.0  # physics alone: a kernel may take so many times as long, or as short
+_NEXT_TO_NOTHING = 1e-30  # milliseconds
 _PER_SIZE = 0.5  # a kernel twice as large as any profiled may take 2**0.5 times as long as the law says
 
 
@@ -141,7 +142,7 @@ class LatencyPredictor:
         data = executions(lowerings)
         costs = _predict(self.kernel_model_, self.correction_, data)[0] * 1e3
         doubt = _doubt(self.kernel_model_, data)[data.kernel]
-        over, under = costs * (doubt - 1), costs * (1 - 1 / doubt)
+        over, under = np.maximum(costs, _NEXT_TO_NOTHING) * (doubt - 1), costs * (1 - 1 / doubt)
         ends = np.cumsum([len(low.kernels) for low in lowerings])[:-1]
         return [
             KernelCosts(*parts)
@@ -293,5 +294,7 @@ def _predict(model: KernelModel | TransferredModel, correction: Correction, data
 
 
 def _doubt(model: KernelModel | TransferredModel, data: Executions) -> Floats:
-    """``(K,)`` factor by which each distinct kernel may be off because the profile has nothing like it; 1 where it has."""
-    return np.where(model.profiled(data), np.exp(_PER_SIZE * model.beyond(data)), _UNPROFILED)
+    """``(K,)`` factor by which each distinct kernel may be off because the profile has nothing like it; 1 where it has. What the
+    bodies of branches and loops take is not known at all."""
+    doubt = np.where(model.profiled(data), np.exp(_PER_SIZE * model.beyond(data)), _UNPROFILED)
+    return np.where([kernel.has_bodies for kernel in data.kernels], np.inf, doubt)

@@ -394,6 +394,18 @@ def test_kinds_that_were_never_profiled_are_named_and_widen_the_interval(predict
     assert estimates.kernels[1][2].latency_ms > 0
 
 
+@pytest.mark.parametrize("kind", ["If", "ai.onnx:Loop", "Scan", "TensorIterator"])
+def test_what_bodies_take_has_no_upper_end(predictor: LatencyPredictor, kind: str) -> None:
+    lowerings = [
+        Lowering(chain(conv(8, 8, 8), k), Memory(0, 1, "estimated"))
+        for k in (relu(1, 8, 8, 8), relu(1, 8, 8, 8, kind=kind))
+    ]
+    plain, unknown = (predictor.predict_lowerings([lowering]) for lowering in lowerings)
+    assert np.isfinite([plain.upper_ms, plain.p50_upper_ms]).all()
+    assert np.isinf([unknown.upper_ms, unknown.p50_upper_ms]).all()
+    assert 0 <= unknown.lower_ms[0] <= unknown.latency_ms[0] < np.inf
+
+
 def test_graphs_of_the_profile_are_exact_and_others_are_learned(
     predictor: LatencyPredictor, held_out: list[tuple[Graph, Lowering, Timing]]
 ) -> None:

@@ -19,7 +19,7 @@ from devices.device import Memory
 from devices.errors import UnsupportedOp
 from devices.frames import Blob
 from devices.graph import Graph
-from devices.kernels import ExecutedKernel, Kernel, Operand, TensorType, type_from_json
+from devices.kernels import CONTROL_FLOW, ExecutedKernel, Kernel, Operand, TensorType, type_from_json
 from devices.onnx_file import attributes
 from devices.runtimes._onnxruntime_mapping import map_nodes
 from devices.runtimes.onnxruntime import MEMORY_RUNS, WARMUP_RUNS
@@ -34,7 +34,6 @@ _DTYPES = {
 _PROFILER_S = 4e-6  # that the profiler adds to a kernel at most
 _LEAST = 0.05  # of a kernel's profiled time: what it takes at least
 _FLOOR_S = 0.5e-6
-_CONTROL_FLOW = ("If", "Loop", "Scan")
 _BLOCKED = "com.microsoft.nchwc"  # domain of the kernels that work on blocks of channels, and name of that layout
 
 
@@ -124,7 +123,7 @@ def _events(lowered: onnx.GraphProto, trace: Blob) -> list[dict[str, Any]]:
         name = event["name"].removesuffix("_kernel_time")
         if name in names or (event["args"]["op_name"] in unnamed and name.rpartition("_")[0] in unnamed):
             events.append(event)
-    bodies = [(e["ts"], e["ts"] + e["dur"]) for e in events if e["args"]["op_name"] in _CONTROL_FLOW]
+    bodies = [(e["ts"], e["ts"] + e["dur"]) for e in events if e["args"]["op_name"] in CONTROL_FLOW]
     return [e for e in events if not any(start < e["ts"] and e["ts"] + e["dur"] < end for start, end in bodies)]
 
 
