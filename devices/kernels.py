@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "TensorIterator"})
-"""Operators, as ONNX and runtimes name them, that execute graphs of their own: a kernel does not say which, nor how often."""
+"""Operators, as ONNX and OpenVINO name them, that execute graphs of their own."""
 
 _LONGEST_SIDE = 2**48  # elements; no memory holds more
 _PACKED_BITS = {"int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2}  # several elements in a byte
@@ -80,11 +80,6 @@ class Kernel:
         return dict(self.attributes).get(name, default)
 
     @property
-    def has_bodies(self) -> bool:
-        """Whether it executes graphs of its own."""
-        return self.kind.rsplit(":", 1)[-1] in CONTROL_FLOW
-
-    @property
     def weight_bytes(self) -> int:
         """Bytes of the constant operands."""
         return sum(o.type.nbytes for o in self.inputs if o.constant)
@@ -97,6 +92,12 @@ class Kernel:
             [[t.dtype, list(t.shape)] for t in self.outputs],
             attributes_to_json(self.attributes),
         ]
+
+
+def has_bodies(kind: str) -> bool:
+    """Whether kernels of a kind execute graphs of their own; they do not say which, nor how often. OpenVINO's kinds begin with
+    the operator, others end with it."""
+    return kind.rpartition(":")[2] in CONTROL_FLOW or kind.partition(".")[0] in CONTROL_FLOW
 
 
 def type_from_json(dtype: str, shape: list[int]) -> TensorType:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import Device, Graph, Lowering, Profile
+from devices.kernels import has_bodies
 from devices.profile import load as load_profile
 from predictors.attribution import attributed
 from predictors.calibration import GUARANTEE, LEVEL, Calibration, conformal_quantile, difficulty, spread_of
@@ -297,4 +298,4 @@ def _doubt(model: KernelModel | TransferredModel, data: Executions) -> Floats:
     """``(K,)`` factor by which each distinct kernel may be off because the profile has nothing like it; 1 where it has. What the
     bodies of branches and loops take is not known at all."""
     doubt = np.where(model.profiled(data), np.exp(_PER_SIZE * model.beyond(data)), _UNPROFILED)
-    return np.where([kernel.has_bodies for kernel in data.kernels], np.inf, doubt)
+    return np.where([has_bodies(kernel.kind) for kernel in data.kernels], np.inf, doubt)

@@ -394,7 +394,7 @@ def test_kinds_that_were_never_profiled_are_named_and_widen_the_interval(predict
     assert estimates.kernels[1][2].latency_ms > 0
 
 
-@pytest.mark.parametrize("kind", ["If", "ai.onnx:Loop", "Scan", "TensorIterator"])
+@pytest.mark.parametrize("kind", ["If", "ai.onnx:Loop", "Scan", "TensorIterator.unknown_i32:Elementwise"])
 def test_what_bodies_take_has_no_upper_end(predictor: LatencyPredictor, kind: str) -> None:
     lowerings = [
         Lowering(chain(conv(8, 8, 8), k), Memory(0, 1, "estimated"))

@@ -57,7 +57,7 @@ def predict(
 
 
 def _value(path: Path, graph: Graph, estimates: Estimates, i: int) -> dict[str, Any]:
-    from devices.kernels import CONTROL_FLOW
+    from devices.kernels import has_bodies
 
     return {
         "path": str(path),
@@ -71,7 +71,7 @@ def _value(path: Path, graph: Graph, estimates: Estimates, i: int) -> dict[str, 
         "lowering": estimates.lowering[i],
         "data_dependent": list(graph.data_dependent),
         "unprofiled": sorted({k.kind for k in estimates.kernels[i] if not k.profiled}),
-        "unbounded": sorted({k.kind for k in estimates.kernels[i] if k.kind.rsplit(":", 1)[-1] in CONTROL_FLOW}),
+        "unbounded": sorted({k.kind for k in estimates.kernels[i] if has_bodies(k.kind)}),
         "kernels": [asdict(kernel) for kernel in estimates.kernels[i]],
     }
 
