@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
 import onnx
 from onnx import helper
 
+from devices._onnx_order import bodies, reads, sort
 from devices.errors import InvalidModel
 from devices.kernels import TensorType
 from devices.plugins import did_you_mean
@@ -132,12 +132,6 @@ def _data(tensor: onnx.TensorProto) -> None:
         )
 
 
-def captured(node: onnx.NodeProto) -> list[str]:
-    """Tensors from outside that only the bodies of a node read, in order."""
-    found = [name for body in _subgraphs(node) for name in _from_outside(body)]
-    return [name for name in dict.fromkeys(found) if name not in node.input]
-
-
 def constant_value(node: onnx.NodeProto) -> onnx.TensorProto:
     """The tensor of a ``Constant`` node, under the name of its output."""
     for attribute in node.attribute:
@@ -222,32 +216,19 @@ def _graph(graph: onnx.GraphProto, opsets: dict[str, int], outer: list[set[str]]
     ordered = True
     for node in graph.node:
         _operator(node, opsets)
-        if ordered and not all(not i or any(i in s for s in scopes) for i in _reads(node)):
+        if ordered and not all(not i or any(i in s for s in scopes) for i in reads(node)):
             ordered = False
         ready.update(node.output)
-        for inner in _subgraphs(node):
+        for inner in bodies(node):
             _graph(inner, opsets, [*outer, made | constants])
-    for name in (i for node in graph.node for i in _reads(node)):
+    for name in (i for node in graph.node for i in reads(node)):
         if name and name not in made and not any(name in s for s in outer):
             raise InvalidModel(f"The model reads tensor {name!r}, which nothing makes.", hint=_AGAIN)
     for value in graph.output:
         if value.name not in made and not any(value.name in s for s in outer):
             raise InvalidModel(f"Nothing makes the output {value.name!r}.", hint=_AGAIN)
     if not ordered:
-        _sort(graph)
-
-
-def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """Tensors that a node reads, and its bodies from outside."""
-    yield from node.input
-    yield from captured(node)
+        sort(graph)
 
 
 def _operator(node: onnx.NodeProto, opsets: dict[str, int]) -> None:
@@ -270,54 +251,3 @@ def _operator(node: onnx.NodeProto, opsets: dict[str, int]) -> None:
             f" (domain {domain or 'ai.onnx'!r}, opset {opsets[domain]}).",
             hint="Export the model with standard ONNX operators.",
         )
-
-
-def _sort(graph: onnx.GraphProto) -> None:
-    """Bring the nodes into topological order, in place.
-
-    Raises:
-        InvalidModel: there is none, the graph has a cycle.
-    """
-    maker = {output: i for i, node in enumerate(graph.node) for output in node.output if output}
-    readers: list[list[int]] = [[] for _ in graph.node]
-    waits = [0] * len(graph.node)
-    for i, node in enumerate(graph.node):
-        for name in _needed(node):
-            if name in maker:
-                readers[maker[name]].append(i)
-                waits[i] += 1
-    free = deque(i for i, n in enumerate(waits) if n == 0)
-    order = []
-    while free:
-        i = free.popleft()
-        order.append(i)
-        for reader in readers[i]:
-            waits[reader] -= 1
-            if waits[reader] == 0:
-                free.append(reader)
-    if len(order) < len(waits):
-        stuck = graph.node[next(i for i, n in enumerate(waits) if n)]
-        raise InvalidModel(f"The graph has a cycle; {stuck.op_type} {stuck.name!r} waits for itself.", hint=_AGAIN)
-    nodes = [onnx.NodeProto.FromString(graph.node[i].SerializeToString()) for i in order]
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
-def _needed(node: onnx.NodeProto) -> Iterator[str]:
-    """Tensors that a node and its subgraphs read."""
-    yield from node.input
-    todo = list(_subgraphs(node))
-    while todo:
-        graph = todo.pop()
-        yield from (value.name for value in graph.output)
-        for inner in graph.node:
-            yield from inner.input
-            todo += _subgraphs(inner)
-
-
-def _from_outside(graph: onnx.GraphProto) -> Iterator[str]:
-    """Tensors that a graph reads and does not make."""
-    own = {""} | {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
-    own.update(output for node in graph.node for output in node.output)
-    read = [name for node in graph.node for name in (*node.input, *captured(node))]
-    yield from (name for name in (*read, *(value.name for value in graph.output)) if name not in own)

@@ -33,7 +33,6 @@ _NOT_LOWERED = 5  # one network of so many is left out, to see how far the learn
 _CALM = 1.2  # times the slowness of calm moments
 _FEWEST_TIMED = 8
 _UNPROFILED = 3.0  # physics alone: a kernel may take so many times as long, or as short
-_NEXT_TO_NOTHING = 1e-30  # milliseconds
 _PER_SIZE = 0.5  # a kernel twice as large as any profiled may take 2**0.5 times as long as the law says
 
 
@@ -143,7 +142,7 @@ class LatencyPredictor:
         data = executions(lowerings)
         costs = _predict(self.kernel_model_, self.correction_, data)[0] * 1e3
         doubt = _doubt(self.kernel_model_, data)[data.kernel]
-        over, under = np.maximum(costs, _NEXT_TO_NOTHING) * (doubt - 1), costs * (1 - 1 / doubt)
+        over, under = np.maximum(costs, 1e-30) * (doubt - 1), costs * (1 - 1 / doubt)
         ends = np.cumsum([len(low.kernels) for low in lowerings])[:-1]
         return [
             KernelCosts(*parts)
