@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
 from onnx import helper
 
+from devices._onnx_order import bodies, reads, sort
 from devices.errors import InvalidModel
+from devices.kernels import TensorType
 from devices.plugins import did_you_mean
 
 _AGAIN = "Export or copy the model again."
@@ -19,13 +20,14 @@ _RUNTIME_DOMAINS = ("com.microsoft",)  # operators that a runtime adds; it says 
 
 
 def structure(model: onnx.ModelProto) -> None:
-    """Names, order, operators and constants. Nodes get unique names and are brought into topological order, in place.
+    """Names, order, operators and constants. Nodes get unique names and are brought into topological order, and ONNX's own domain
+    gets its short name and those of runtimes that are used are imported, in place.
 
     Raises:
         InvalidModel: with what is wrong.
     """
     _text(model)
-    opsets = {("" if o.domain in _ONNX else o.domain): o.version for o in model.opset_import}
+    opsets = _opsets(model)
     newest = onnx.defs.onnx_opset_version()
     if not 7 <= opsets.get("", newest) <= newest:
         raise InvalidModel(
@@ -34,6 +36,7 @@ def structure(model: onnx.ModelProto) -> None:
     if model.functions:
         inlined = _inlined(model)
         model.CopyFrom(inlined)
+        opsets = _opsets(model)
     if model.graph.sparse_initializer:
         raise InvalidModel("The model has sparse constants.", hint="Export it with dense ones.")
     for tensor in tensors(model):
@@ -41,6 +44,8 @@ def structure(model: onnx.ModelProto) -> None:
     _values(model.graph)
     _name_nodes(model.graph)
     _graph(model.graph, opsets, [])
+    del model.opset_import[:]
+    model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in opsets.items())
 
 
 def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -72,10 +77,11 @@ def declared_bytes(tensor: onnx.TensorProto) -> int:
     """Bytes that the raw data of a tensor must have by its type and shape."""
     if any(d < 0 for d in tensor.dims):
         raise InvalidModel(f"Constant {tensor.name!r} has a negative dimension: {list(tensor.dims)}.", hint=_AGAIN)
-    kind = np.dtype(dtype(tensor.data_type, tensor.name))
-    packed = {"int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2}.get(kind.name, 8 * kind.itemsize)
-    bits: int = math.prod(tensor.dims) * packed
-    return -(-bits // 8)
+    return TensorType(dtype(tensor.data_type, tensor.name), tuple(tensor.dims)).nbytes
+
+
+def _opsets(model: onnx.ModelProto) -> dict[str, int]:
+    return {("" if o.domain in _ONNX else o.domain): o.version for o in model.opset_import}
 
 
 def _text(model: onnx.ModelProto) -> None:
@@ -195,7 +201,7 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
         seen.add(node.name)
 
 
-def _graph(graph: onnx.GraphProto, opsets: Mapping[str, int], outer: list[set[str]]) -> None:
+def _graph(graph: onnx.GraphProto, opsets: dict[str, int], outer: list[set[str]]) -> None:
     """Check one graph; ``outer`` are the names that the graphs around it have at that place."""
     names = [t.name for t in graph.initializer]
     constants = set(names)
@@ -210,31 +216,28 @@ def _graph(graph: onnx.GraphProto, opsets: Mapping[str, int], outer: list[set[st
     ordered = True
     for node in graph.node:
         _operator(node, opsets)
-        if ordered and not all(not i or any(i in s for s in scopes) for i in node.input):
+        if ordered and not all(not i or any(i in s for s in scopes) for i in reads(node)):
             ordered = False
         ready.update(node.output)
-        for inner in _subgraphs(node):
+        for inner in bodies(node):
             _graph(inner, opsets, [*outer, made | constants])
-    for name in (i for node in graph.node for i in node.input):
+    for name in (i for node in graph.node for i in reads(node)):
         if name and name not in made and not any(name in s for s in outer):
             raise InvalidModel(f"The model reads tensor {name!r}, which nothing makes.", hint=_AGAIN)
     for value in graph.output:
         if value.name not in made and not any(value.name in s for s in outer):
             raise InvalidModel(f"Nothing makes the output {value.name!r}.", hint=_AGAIN)
     if not ordered:
-        _sort(graph)
+        sort(graph)
 
 
-def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def _operator(node: onnx.NodeProto, opsets: Mapping[str, int]) -> None:
-    domain = "" if node.domain in _ONNX else node.domain
+def _operator(node: onnx.NodeProto, opsets: dict[str, int]) -> None:
+    """Check that it is known; ``opsets`` gets what need not be said."""
+    if node.domain in _ONNX:
+        node.domain = ""
+    domain = node.domain
     if domain in _RUNTIME_DOMAINS:
+        opsets.setdefault(domain, 1)
         return
     if domain not in opsets:
         raise InvalidModel(
@@ -248,46 +251,3 @@ def _operator(node: onnx.NodeProto, opsets: Mapping[str, int]) -> None:
             f" (domain {domain or 'ai.onnx'!r}, opset {opsets[domain]}).",
             hint="Export the model with standard ONNX operators.",
         )
-
-
-def _sort(graph: onnx.GraphProto) -> None:
-    """Bring the nodes into topological order, in place.
-
-    Raises:
-        InvalidModel: there is none, the graph has a cycle.
-    """
-    maker = {output: i for i, node in enumerate(graph.node) for output in node.output if output}
-    readers: list[list[int]] = [[] for _ in graph.node]
-    waits = [0] * len(graph.node)
-    for i, node in enumerate(graph.node):
-        for name in _needed(node):
-            if name in maker:
-                readers[maker[name]].append(i)
-                waits[i] += 1
-    free = deque(i for i, n in enumerate(waits) if n == 0)
-    order = []
-    while free:
-        i = free.popleft()
-        order.append(i)
-        for reader in readers[i]:
-            waits[reader] -= 1
-            if waits[reader] == 0:
-                free.append(reader)
-    if len(order) < len(waits):
-        stuck = graph.node[next(i for i, n in enumerate(waits) if n)]
-        raise InvalidModel(f"The graph has a cycle; {stuck.op_type} {stuck.name!r} waits for itself.", hint=_AGAIN)
-    nodes = [onnx.NodeProto.FromString(graph.node[i].SerializeToString()) for i in order]
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
-def _needed(node: onnx.NodeProto) -> Iterator[str]:
-    """Tensors that a node and its subgraphs read."""
-    yield from node.input
-    todo = list(_subgraphs(node))
-    while todo:
-        graph = todo.pop()
-        yield from (value.name for value in graph.output)
-        for inner in graph.node:
-            yield from inner.input
-            todo += _subgraphs(inner)

@@ -1,4 +1,8 @@
-"""Weights that an ONNX model keeps in other files: they are read from the model's own folder and from nowhere else."""
+"""Weights that an ONNX model keeps in other files: they are read from the model's own folder and from nowhere else.
+
+Where the model is a link, as in the cache of Hugging Face (``snapshots/REVISION/model.onnx`` to ``blobs/SHA``), its own are the
+folder that the link lies in and the one that it leads to. What a file or a link names beyond those is refused.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +22,10 @@ def bring_in(model: onnx.ModelProto, path: Path, room: int, *, most: int | None 
     Raises:
         InvalidModel: it is elsewhere, missing, of another length than declared, or too much.
     """
-    folder = path.resolve().parent
     for tensor in checks.tensors(model):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
-        source, offset, length = _place(tensor, folder)
+        source, offset, length = _place(tensor, path)
         if most is not None and length > most:
             continue
         room -= length
@@ -35,12 +38,15 @@ def bring_in(model: onnx.ModelProto, path: Path, room: int, *, most: int | None 
         tensor.ClearField("data_location")
 
 
-def _place(tensor: onnx.TensorProto, folder: Path) -> tuple[Path, int, int]:
+def _place(tensor: onnx.TensorProto, path: Path) -> tuple[Path, int, int]:
     """File, offset and length of the data."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
-    source = Path(os.path.realpath(folder / location))
-    if not location or os.path.isabs(location) or not source.is_relative_to(folder):
+    own = (path.parent.resolve(), path.resolve().parent)
+    named = isinstance(location, str) and location and "\0" not in location and not os.path.isabs(location)
+    sources = [Path(os.path.realpath(folder / location)) for folder in own] if named else [Path("/")]
+    source = next((source for source in sources if source.is_file()), sources[0])
+    if not any(source.is_relative_to(folder) for folder in own):
         raise InvalidModel(
             f"The weights {tensor.name!r} lie outside the model's folder, in {location!r}.",
             hint="Save the model again with its external data beside it.",

@@ -1,20 +1,23 @@
-"""Shapes that depend on the data: those that one run on a device makes."""
+"""Shapes that depend on the data, and types of what a runtime's own operators make: those of one run on a device."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from devices import _onnx_checks as checks
 from devices import _onnx_shapes
-from devices.errors import DataDependentShape
+from devices.errors import InvalidModel
 from devices.graph import Graph, Node
 from devices.kernels import TensorType
 
 if TYPE_CHECKING:
     from devices.device import Device
+
+_SLICE_READS_BOUNDS = 10  # since this opset; before, they are attributes
 
 
 def observe(model: onnx.ModelProto, device: Device) -> tuple[str, ...]:
@@ -26,23 +29,25 @@ def observe(model: onnx.ModelProto, device: Device) -> tuple[str, ...]:
 
     Raises:
         InvalidModel: types or shapes do not fit.
-        DataDependentShape: not even a type can be told.
         DeviceError: the device cannot run it.
     """
     inferred = _onnx_shapes.infer(model).graph
-    types = {value.name: value.type.tensor_type for value in (*inferred.value_info, *inferred.output)}
+    infos = {value.name: value.type for value in (*inferred.value_info, *inferred.output)}
+    for name, info in infos.items():
+        if info.WhichOneof("value") not in (None, "tensor_type"):
+            raise InvalidModel(f"{name!r} is not a tensor.", hint="Only networks of tensors can be measured.")
+    types = {name: info.tensor_type for name, info in infos.items()}
     made = [name for node in model.graph.node for name in node.output if name]
     unknown = [name for name in made if name not in types or not _onnx_shapes.fixed(types[name])]
-    for name in unknown:
-        if name not in types or not types[name].elem_type:
-            raise DataDependentShape(
-                f"The type of {name!r} cannot be told before the model runs.",
-                hint=_onnx_shapes.FIXED,
-            )
-    with device.load(_asking_for_shapes(model, unknown)) as session:
-        shapes = [tuple(int(d) for d in shape) for shape in session.outputs()]
+    untyped = [name for name in unknown if name not in types or not types[name].elem_type]
+    with device.load(_asking(model, unknown, untyped)) as session:
+        told = list(session.outputs())
+    shapes = [tuple(int(d) for d in shape) for shape in told[: len(unknown)]]
+    kinds = {name: types[name].elem_type for name in types}
+    for name, value in zip(untyped, told[len(unknown) :], strict=True):
+        kinds[name] = helper.np_dtype_to_tensor_dtype(value.dtype)
     declared = {
-        name: helper.make_tensor_value_info(name, types[name].elem_type, shape)
+        name: helper.make_tensor_value_info(name, kinds[name], shape)
         for name, shape in zip(unknown, shapes, strict=True)
     }
     kept = [value for value in model.graph.value_info if value.name not in declared]
@@ -54,14 +59,27 @@ def observe(model: onnx.ModelProto, device: Device) -> tuple[str, ...]:
     return tuple(unknown)
 
 
-def _asking_for_shapes(model: onnx.ModelProto, names: list[str]) -> Graph:
-    """The model with the shapes of the tensors ``names`` for outputs."""
+def _asking(model: onnx.ModelProto, names: list[str], untyped: list[str]) -> Graph:
+    """The model with the shapes of the tensors ``names`` for outputs, and behind them an element, or none, of ``untyped``."""
     asking = onnx.ModelProto()
     asking.CopyFrom(model)
     del asking.graph.output[:]
     for i, name in enumerate(names):
         asking.graph.node.append(helper.make_node("Shape", [name], [f"hwnas/shape{i}"], name=f"hwnas/shape{i}"))
         asking.graph.output.append(helper.make_tensor_value_info(f"hwnas/shape{i}", TensorProto.INT64, None))
+    opset = next((o.version for o in model.opset_import if not o.domain), _SLICE_READS_BOUNDS)
+    for i, name in enumerate(untyped):
+        flat, first = f"hwnas/flat{i}", f"hwnas/first{i}"
+        asking.graph.node.append(helper.make_node("Reshape", [name, "hwnas/flat"], [flat], name=flat))
+        asking.graph.node.append(
+            helper.make_node("Slice", [flat, "hwnas/start", "hwnas/end"], [first], name=first)
+            if opset >= _SLICE_READS_BOUNDS
+            else helper.make_node("Slice", [flat], [first], name=first, starts=[0], ends=[1])
+        )
+        asking.graph.output.append(onnx.ValueInfoProto(name=first))
+    if untyped:
+        numbers = {"hwnas/flat": -1, "hwnas/start": 0, "hwnas/end": 1}
+        asking.graph.initializer.extend(numpy_helper.from_array(np.array([n]), name) for name, n in numbers.items())
     graph = asking.graph
     tensors = {t.name: TensorType(checks.dtype(t.data_type, t.name), tuple(t.dims)) for t in graph.initializer}
     tensors |= {value.name: _onnx_shapes.tensor_type(value) for value in graph.input}

@@ -97,10 +97,9 @@ def complete(model: onnx.ModelProto) -> None:
     types |= {t.name: helper.make_tensor_type_proto(t.data_type, t.dims) for t in graph.initializer}
     found: dict[str, onnx.TypeProto] = {}
     for node in graph.node:
-        domain = "" if node.domain == "ai.onnx" else node.domain
-        if not onnx.defs.has(node.op_type, opsets.get(domain, 1), domain):
+        if not onnx.defs.has(node.op_type, opsets[node.domain], node.domain):
             continue
-        schema = onnx.defs.get_schema(node.op_type, opsets[domain], domain)
+        schema = onnx.defs.get_schema(node.op_type, opsets[node.domain], node.domain)
         known = {name: types[name] for name in node.input if name in types}
         if len(known) < sum(1 for name in dict.fromkeys(node.input) if name):
             continue
@@ -112,8 +111,10 @@ def complete(model: onnx.ModelProto) -> None:
             values |= _worked_out(node, types, values, opsets)
     for value in graph.output:  # one that a file declares may be more general
         value.type.CopyFrom(found.get(value.name, value.type))
+    told_only = [value for value in graph.value_info if value.name not in found]  # of operators that ONNX does not know
+    values_info = [*told_only, *(helper.make_value_info(name, kind) for name, kind in found.items())]
     del graph.value_info[:]
-    graph.value_info.extend(helper.make_value_info(name, kind) for name, kind in found.items())
+    graph.value_info.extend(values_info)
 
 
 def _worked_out(

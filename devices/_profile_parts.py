@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.graph import Graph, Node
-from devices.kernels import Attribute, ExecutedKernel, Kernel, TensorType, kernel_from_json, type_from_json
+from devices.kernels import (
+    Attribute,
+    ExecutedKernel,
+    Kernel,
+    TensorType,
+    attributes_from_json,
+    attributes_to_json,
+    kernel_from_json,
+    type_from_json,
+)
 
 Operator = tuple[str, str, tuple[tuple[str, Attribute], ...]]  # domain, name, sorted attributes
 Part = Kernel | TensorType | Operator
@@ -83,7 +92,7 @@ def part_from_json(value: list[Any]) -> Part:
         return type_from_json(*value)
     if len(value) == 3:
         domain, op, attributes = value
-        return domain, op, tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in attributes)
+        return domain, op, attributes_from_json(attributes)
     return kernel_from_json(value)
 
 
@@ -141,7 +150,7 @@ def _to_json(part: Part) -> list[Any]:
     if isinstance(part, TensorType):
         return [part.dtype, list(part.shape)]
     domain, op, attributes = part
-    return [domain, op, [[name, list(v) if isinstance(v, tuple) else v] for name, v in attributes]]
+    return [domain, op, attributes_to_json(attributes)]
 
 
 def _kept(value: NDArray[Any] | None) -> Any:

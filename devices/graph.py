@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.kernels import Attribute, TensorType
+from devices.kernels import Attribute, TensorType, element_type
 
 if TYPE_CHECKING:
     import onnx
@@ -26,7 +26,8 @@ _PERIOD = 1021  # of made-up weights: a prime, so that the rows of a matrix diff
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One operator. ``attributes`` holds numbers, strings and tuples of them; what else an ONNX file has stays in the file."""
+    """One operator. ``attributes`` holds numbers, strings and tuples of them; what else an ONNX file has stays in the file. What
+    only the bodies of a branch or a loop read are the last of its ``inputs``."""
 
     name: str
     op: str
@@ -123,14 +124,14 @@ class Graph:
                 value = made_up_weight(name, tensor)
             if value.shape != tensor.shape:
                 raise ValueError(f"constant {name!r} must have shape {tensor.shape}, got {value.shape}")
-            initializers.append(numpy_helper.from_array(np.asarray(value, tensor.dtype, order="C"), name))
+            initializers.append(numpy_helper.from_array(np.asarray(value, element_type(tensor.dtype), order="C"), name))
         if values:
             raise ValueError(f"unknown constants: {', '.join(sorted(values))}")
 
         def info(name: str) -> onnx.ValueInfoProto:
             tensor = self.tensors[name]
             return helper.make_tensor_value_info(
-                name, helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype)), tensor.shape
+                name, helper.np_dtype_to_tensor_dtype(element_type(tensor.dtype)), tensor.shape
             )
 
         nodes = [
@@ -155,7 +156,7 @@ def made_up_weight(name: str, tensor: TensorType) -> NDArray[Any]:
     """A value for a constant that has none: He-scaled normal numbers (He et al. 2015, section 2.2), of which a short sequence
     repeats, from a place that the name decides: made at once, and small when sent to a machine elsewhere.
     Never zeros: runtimes may skip them, and denormals run slower."""
-    dtype = np.dtype(tensor.dtype)
+    dtype = element_type(tensor.dtype)
     rng = np.random.default_rng(_PERIOD)
     if dtype.kind in "iu":
         low, high = (-127, 128) if dtype.kind == "i" else (0, 256)
@@ -177,7 +178,7 @@ def random_inputs(graph: Graph, seed: int = 0) -> dict[str, NDArray[Any]]:
     made: dict[str, NDArray[Any]] = {}
     for name in graph.inputs:
         tensor = graph.tensors[name]
-        dtype = np.dtype(tensor.dtype)
+        dtype = element_type(tensor.dtype)
         if dtype.kind == "f":
             made[name] = rng.standard_normal(tensor.shape, np.float32).astype(dtype, copy=False)
         elif dtype.kind == "b" or "mask" in name.lower():

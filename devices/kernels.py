@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "TensorIterator"})
+"""Operators, as ONNX and OpenVINO name them, that execute graphs of their own."""
+
 _LONGEST_SIDE = 2**48  # elements; no memory holds more
+_PACKED_BITS = {"int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2}  # several elements in a byte
 
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+
+
+def element_type(name: str) -> np.dtype[Any]:
+    """The dtype that numpy, or ml_dtypes for it, has of that name.
+
+    Raises:
+        TypeError: neither has one.
+    """
+    try:
+        return np.dtype(name)
+    except TypeError:
+        import ml_dtypes  # noqa: F401 - tells numpy the names of its types: bfloat16, int4, float8_e4m3fn
+
+        return np.dtype(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +46,13 @@ class TensorType:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the unpadded tensor."""
-        return self.size * self.item_bytes
+        """Bytes of the unpadded tensor; elements of less than a byte share one, as ONNX and its runtimes store them."""
+        return -(-self.size * (_PACKED_BITS.get(self.dtype) or 8 * self.item_bytes) // 8)
 
     @property
     def item_bytes(self) -> int:
-        """Bytes of one element."""
-        return np.dtype(self.dtype).itemsize
+        """Bytes of one element by itself."""
+        return element_type(self.dtype).itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +99,14 @@ class Kernel:
             self.kind,
             [[o.type.dtype, list(o.type.shape), int(o.constant)] for o in self.inputs],
             [[t.dtype, list(t.shape)] for t in self.outputs],
-            [[name, list(v) if isinstance(v, tuple) else v] for name, v in self.attributes],
+            attributes_to_json(self.attributes),
         ]
+
+
+def has_bodies(kind: str) -> bool:
+    """Whether kernels of a kind execute graphs of their own; they do not say which, nor how often. OpenVINO's kinds begin with
+    the operator, others end with it."""
+    return kind.rpartition(":")[2] in CONTROL_FLOW or kind.partition(".")[0] in CONTROL_FLOW
 
 
 def type_from_json(dtype: str, shape: list[int]) -> TensorType:
@@ -92,21 +117,46 @@ def type_from_json(dtype: str, shape: list[int]) -> TensorType:
     """
     if not isinstance(dtype, str) or not all(type(side) is int and 0 <= side < _LONGEST_SIDE for side in shape):
         raise ValueError(f"a tensor of {dtype!r} and shape {shape!r}")
-    return TensorType(np.dtype(dtype).name, tuple(shape))
+    return TensorType(element_type(dtype).name, tuple(shape))
+
+
+def attributes_to_json(attributes: Iterable[tuple[str, Attribute]]) -> list[Any]:
+    """JSON values of attributes; :func:`attributes_from_json` is the inverse. JSON has no numbers that are not finite: they
+    are ``{"float": "-inf"}``."""
+
+    def plain(value: Any) -> Any:
+        return {"float": str(value)} if isinstance(value, float) and not math.isfinite(value) else value
+
+    return [
+        [name, [plain(v) for v in value] if isinstance(value, tuple) else plain(value)] for name, value in attributes
+    ]
+
+
+def attributes_from_json(value: list[Any]) -> tuple[tuple[str, Attribute], ...]:
+    """Inverse of :func:`attributes_to_json`.
+
+    Raises:
+        KeyError, TypeError, ValueError: they are no attributes.
+    """
+
+    def number(value: Any) -> Any:
+        return float(value["float"]) if isinstance(value, dict) else value
+
+    return tuple((name, tuple(map(number, v)) if isinstance(v, list) else number(v)) for name, v in value)
 
 
 def kernel_from_json(value: list[Any]) -> Kernel:
     """Inverse of :meth:`Kernel.to_json`.
 
     Raises:
-        TypeError, ValueError: it is not that of a kernel.
+        KeyError, TypeError, ValueError: it is not that of a kernel.
     """
     kind, inputs, outputs, attributes = value
     return Kernel(
         kind,
         tuple(Operand(type_from_json(dtype, shape), bool(constant)) for dtype, shape, constant in inputs),
         tuple(type_from_json(dtype, shape) for dtype, shape in outputs),
-        tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in attributes),
+        attributes_from_json(attributes),
     )
 
 

@@ -23,6 +23,7 @@ from devices import _onnx_checks as checks
 from devices import _onnx_shapes
 from devices._onnx_external import bring_in
 from devices._onnx_observed import observe
+from devices._onnx_order import captured
 from devices._onnx_outline import LARGE_BYTES, outlined
 from devices.errors import DataDependentShape, InvalidModel
 from devices.graph import Graph, Node
@@ -243,7 +244,8 @@ def _node(node: onnx.NodeProto) -> Node:
     domain = "" if node.domain == "ai.onnx" else node.domain
     rest = {a.name: f"sha256:{hashlib.sha256(a.SerializeToString()).hexdigest()}" for a in node.attribute}
     values = {**rest, **attributes(node)}  # bodies of loops and tensors count for the digest
-    return Node(node.name, node.op_type, tuple(node.input), tuple(node.output), values, domain)
+    inputs = (*node.input, *captured(node))
+    return Node(node.name, node.op_type, inputs, tuple(node.output), values, domain)
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Attribute]:

@@ -15,7 +15,7 @@ from devices.device import Device, DeviceInfo, Memory
 from devices.errors import ConnectionLost, DeviceCrashed, DeviceError, DeviceTimedOut
 from devices.frames import Blob, pack, unpack
 from devices.graph import random_inputs
-from devices.kernels import ExecutedKernel
+from devices.kernels import ExecutedKernel, element_type
 from devices.liveness import estimated_memory
 from devices.process import Reply, Worker
 from devices.profile import Lowering
@@ -293,7 +293,7 @@ def _checked(graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDAr
         raise ValueError(f"inputs must be {sorted(graph.inputs)}, got {sorted(inputs)}")
     for name, value in inputs.items():
         wanted = graph.tensors[name]
-        if value.shape != wanted.shape or value.dtype != np.dtype(wanted.dtype):
+        if value.shape != wanted.shape or value.dtype != element_type(wanted.dtype):
             raise ValueError(f"input {name!r} must be {wanted.dtype} {wanted.shape}, got {value.dtype} {value.shape}")
         if value.size and value.dtype.kind == "f" and not math.isfinite(float(np.abs(value).max())):
             raise ValueError(f"input {name!r} must be finite")

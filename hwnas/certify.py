@@ -165,7 +165,7 @@ def _require_same_machine(record: Certificate | DeviceRecord, info: DeviceInfo) 
         raise ProvenanceMismatch(
             f"The certificate is of {info.spec} on another machine; this one",
             fields,
-            hint=f"Name the device: --device {info.spec} for this machine, --device ssh://user@host/{info.spec} for one elsewhere.",
+            hint=f"Name the device: --device {info.spec} for this machine, ssh://user@host/{info.spec} for one elsewhere.",
         )
 
 

@@ -61,6 +61,17 @@ class CostModel(Protocol):
 
 
 @final
+class UnknownCosts:
+    """Costs before there is a device: NaN, which no budget lets pass."""
+
+    source = "unknown"
+
+    def costs(self, genotypes: Genotypes) -> Costs:
+        """Costs of ``(n, G)`` genotypes."""
+        return Costs(*(np.full(len(genotypes), np.nan) for _ in fields(Costs)))
+
+
+@final
 @dataclass(frozen=True)
 class CompiledCosts:
     """A predictor, worked out for every piece of a space.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from devices.plugins import require_known
 from hwnas.candidates import front
+from hwnas.settings import check_arguments
 
 if TYPE_CHECKING:
     from hwnas.candidates import Candidates
@@ -173,10 +174,12 @@ def open(name: str, **settings: Any) -> Objective:  # noqa: A001 - read as hwnas
     """The objective ``name``.
 
     Raises:
-        ValueError: unknown objective or setting (names the nearest match), or a value that cannot be.
+        ValueError: unknown objective or setting (names the nearest match), one that is missing, or a value that cannot be.
     """
     require_known("unknown objective", [name], list(OBJECTIVES))
-    require_known(f"objective {name!r} has no setting", settings, list(OBJECTIVES[name].__dataclass_fields__))
+    known = list(OBJECTIVES[name].__dataclass_fields__)
+    require_known(f"objective {name!r} has no setting", settings, known)
+    check_arguments(f"objective {name!r}", OBJECTIVES[name], known, settings)
     return OBJECTIVES[name](**settings)
 
 

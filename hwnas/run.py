@@ -24,6 +24,7 @@ from hwnas.budget import Budget
 from hwnas.bundle import runs_engines
 from hwnas.certificate import Certificate
 from hwnas.config import SearchSection, TaskSection
+from hwnas.costs import UnknownCosts
 from hwnas.delivery import Delivery
 from hwnas.errors import InvalidConfig
 from hwnas.int8_search import Int8Space
@@ -131,7 +132,9 @@ def _run_one(
     accuracy.check(config.accuracy.model, config.accuracy.settings)
     _check_weights(config)
     targets.check(config)
+    spaces.check(config.space.name, config.space.settings)
     if task is None:
+        tasks.check(config.task.name, config.task.settings)
         task = tasks.open(
             config.task.name,
             path=config.task.path,
@@ -143,6 +146,9 @@ def _run_one(
     space = spaces.open(config.space.name, task.input_shape, len(task.classes), **config.space.settings)
     if learning is not None:
         _check_mixture(config, space)
+    else:  # what its settings cannot be, or what it lacks, it says when it is made
+        problem = Problem(space, UnknownCosts(), Budget(), config.seed, aim)
+        searchers.open(config.search.searcher, problem, **config.search.settings)
     for part in (folder / "work", folder / "bundle"):
         part.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class Settings(BaseModel):
@@ -40,3 +44,33 @@ def validated(kind: type[Model], values: Mapping[str, Any], whose: str) -> Model
         if not finding["loc"]:  # settings that do not go together
             raise ValueError(f"{whose}: {finding['msg'].removeprefix('Value error, ')}.") from None
         raise ValueError(f"{finding['loc'][0]}: {finding['msg']}, got {finding['input']!r}.") from None
+
+
+def check_arguments(whose: str, plugin: Callable[..., Any], names: Iterable[str], settings: Mapping[str, Any]) -> None:
+    """Whether ``settings`` can be given to a plug-in whose arguments they are.
+
+    Args:
+        whose: for the error: ``"space 'mobile'"``.
+        plugin: a function or a class.
+        names: of those of its arguments that are settings.
+        settings: each one of them.
+
+    Raises:
+        ValueError: one is missing, or of another type than the argument's annotation says.
+    """
+    parameters = inspect.signature(plugin).parameters
+    for name in names:
+        if name not in settings and parameters[name].default is inspect.Parameter.empty:
+            raise ValueError(f"{whose} needs a value for {name}.")
+    function: Any = plugin
+    if inspect.isclass(plugin):
+        function = function.__init__
+    annotated = SimpleNamespace(__annotations__={name: parameters[name].annotation for name in settings})
+    types = get_type_hints(annotated, globalns=function.__globals__)
+    for name, value in settings.items():
+        try:
+            TypeAdapter(types[name], config=_STRICT).validate_python(value)
+        except ValidationError as error:
+            finding = error.errors()[0]
+            place = ".".join(map(str, (name, *finding["loc"])))
+            raise ValueError(f"{whose}: {place}: {finding['msg']}, got {finding['input']!r}.") from None

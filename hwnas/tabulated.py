@@ -1,19 +1,16 @@
 """Networks with figures that others published, or that were measured before: a table with a row per network.
 
-A row names its network by one column (``genotype``) or by one column per gene. A cell is the position of an option or its name.
-One column for all genes may hold a string of digits, numbers between any separators, or names of options in the order of the
-genes, as in NAS-Bench-201's ``|nor_conv_3x3~0|+|none~0|…``.
+A row names its network by one column (``genotype``) or by one column per gene, whose cells are those of :mod:`hwnas.table_cells`.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +18,7 @@ from numpy.typing import NDArray
 from devices.plugins import did_you_mean
 from hwnas.costs import Costs
 from hwnas.errors import InvalidData
+from hwnas.table_cells import CellColumns, Cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +51,6 @@ class Table:
         """``(n,)`` the row of each network, -1 where there is none: that of its canonical form, or else the first of a network
         that is the same."""
         known, rows = self._index
-        if not len(known):
-            return np.full(len(genotypes), -1)
         keys = _keys(self.space.canonical(genotypes))
         at = np.minimum(np.searchsorted(known, keys), len(known) - 1)
         return np.where(known[at] == keys, rows[at], -1)
@@ -83,7 +79,13 @@ class Table:
         return keys, order[first]
 
 
-def load(path: str | os.PathLike[str], space: SearchSpace, *, genotype: str | Sequence[str] | None = None) -> Table:
+def load(
+    path: str | os.PathLike[str],
+    space: SearchSpace,
+    *,
+    genotype: str | Sequence[str] | None = None,
+    cells: Cells | None = None,
+) -> Table:
     """Read a table from a CSV or Parquet file (the latter needs the extra ``tables``).
 
     Args:
@@ -91,9 +93,11 @@ def load(path: str | os.PathLike[str], space: SearchSpace, *, genotype: str | Se
         space: of its networks.
         genotype: the column that names the network, or one column per gene in the order of the genes. By default the columns
             that are named as the genes, or else ``genotype`` or ``arch``.
+        cells: whether the cells there are options' names or positions; only needed where they can be both.
 
     Raises:
-        InvalidData: the file cannot be read or lacks a column, or a row names no network of the space.
+        InvalidData: the file cannot be read, has no rows or lacks a column, a row names no network of the space, or cells can
+            be names and positions.
     """
     file, genes = Path(path), [gene.name for gene in space.genes]
     whole = (genotype,) if isinstance(genotype, str) else _WHOLE
@@ -109,33 +113,23 @@ def load(path: str | os.PathLike[str], space: SearchSpace, *, genotype: str | Se
     names = [genotype] if isinstance(genotype, str) else list(genotype)
     for name in names:
         _require(name, known, str(file))
+    if not len(columns):
+        raise InvalidData(f"{file} has no rows.", hint="Give a table with a row for each network.")
     if isinstance(genotype, str):
-        cells = [_split(str(text), space) for text in columns[genotype]]
+        read = CellColumns.of_all(columns[genotype].tolist(), space.genes)
     elif len(names) == len(genes):
-        cells = [list(row) for row in zip(*(columns[name].tolist() for name in names), strict=True)]
+        read = CellColumns.of_each([columns[name].tolist() for name in names], space.genes)
     else:
         raise InvalidData(
             f"The space has {len(genes)} genes, got {len(names)} columns.", hint=f"The genes are {', '.join(genes)}."
         )
-    positions = [{str(option): i for i, option in enumerate(gene.options)} for gene in space.genes]
-    rows = []
-    for number, row in enumerate(cells):
-        found = [p.get(c, -1) if isinstance(c, str) else c for p, c in zip(positions, row, strict=False)]
-        if len(row) != len(genes) or not all(c in range(len(p)) for c, p in zip(found, positions, strict=True)):
-            raise InvalidData(
-                f"{file}, row {number}: {', '.join(map(str, row))} is no network of the space.",
-                hint="Its genes are "
-                + "; ".join(f"{g.name}: {', '.join(map(str, g.options))}" for g in space.genes)
-                + ".",
-            )
-        rows.append(found)
-    return Table(str(file), space, np.array(rows, np.int64).reshape(-1, len(genes)), columns)
+    return Table(str(file), space, read.genotypes(str(file), names, cells), columns)
 
 
 @final
 class TabulatedCosts:
     """Costs from a table. One figure stands for a network's best, its median and its upper bound. What the table does not have is
-    NaN, which no budget lets pass.
+    NaN, which no budget lets pass; so is what is not positive: tables have 0 or -1 for a network that did not run.
 
     Args:
         table: the table.
@@ -154,7 +148,10 @@ class TabulatedCosts:
         self._table = table
         nothing = np.full(len(table.genotypes), np.nan)
         latency, memory, model = (
-            nothing if name is None else table.values(name) for name in (latency_ms, memory_bytes, model_bytes)
+            np.where(values > 0, values, np.nan)
+            for values in (
+                nothing if name is None else table.values(name) for name in (latency_ms, memory_bytes, model_bytes)
+            )
         )
         self._costs = Costs(latency, latency, latency, memory, model)
 
@@ -187,18 +184,6 @@ def _read(file: Path, texts: Sequence[str]) -> pd.DataFrame:
         raise InvalidData(f"{file} cannot be read: {error}.", hint="Give a CSV or Parquet file.") from error
 
 
-def _split(text: str, space: SearchSpace) -> list[Any]:
-    """The cells of one string."""
-    options = {str(option) for gene in space.genes for option in gene.options}
-    by_length = sorted(options, key=len, reverse=True)
-    named = re.findall(rf"(?<!\w)(?:{'|'.join(map(re.escape, by_length))})(?!\w)", text)
-    if len(named) == len(space.genes):
-        return list(named)
-    if text.isdecimal() and len(text) == len(space.genes):
-        return [int(digit) for digit in text]
-    return [int(number) for number in re.findall(r"-?\d+", text)]
-
-
 def _require(name: str, known: list[str], table: str) -> None:
     if name not in known:
         raise InvalidData(
@@ -208,5 +193,5 @@ def _require(name: str, known: list[str], table: str) -> None:
 
 def _keys(genotypes: Genotypes) -> NDArray[np.bytes_]:
     """``(n,)`` one sortable key per row."""
-    rows = np.ascontiguousarray(genotypes + 1, np.uint8)  # a zero at the end would be lost
-    return rows.view(f"S{rows.shape[1]}").ravel()
+    rows = np.ascontiguousarray(genotypes, np.uint32)
+    return rows.view(f"S{rows.shape[1] * rows.itemsize}").ravel()

@@ -102,6 +102,7 @@ def prepare(
         )
         _profiled(section, path, space, device, f"profile{suffix}", config.seed, steps, on_event)
         profile = profile_files.load(path)
+        device.info.require_same(profile.info, what=f"the profile {path}")
         predictor = predictors.load_or_fit(path, seed=config.seed)
         guarantee = config.search.guarantee
         costs = compile_costs(space, predictor, device, seed=config.seed, guarantee=guarantee, on_event=on_event)

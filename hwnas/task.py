@@ -111,9 +111,6 @@ def make_task(
     Raises:
         InvalidData: fewer than two classes, a class with too few examples, or validation images of another kind.
     """
-    if read_test is None:
-        test, train = _apart(train, _TEST_SEED)
-        return make_task(name, train, lambda: test, seed=seed, flip=flip, classes=classes, validation=validation)
     counts = np.bincount(train.labels, minlength=len(classes or ()))
     if len(counts) < 2:
         raise InvalidData(
@@ -125,15 +122,19 @@ def make_task(
             f"{name}: the training labels go up to {len(counts) - 1}, but there are {len(classes)} classes.",
             hint="Labels count from 0.",
         )
-    needed = 2 if validation is None else 1
+    parts = ["train", *(["validate"] if validation is None else []), *(["test"] if read_test is None else [])]
+    needed = len(parts)
     rare = np.flatnonzero(counts < needed)
     if rare.size:
         named = "" if classes is None else f" ({classes[rare[0]]})"
         raise InvalidData(
             f"{name}: class {rare[0]}{named} has {counts[rare[0]]} training examples; "
-            "each class needs " + ("two or more, one to train and one to validate." if needed == 2 else "one or more."),
-            hint=f"Number the classes 0 to K-1 without gaps ({rare.size} of {len(counts)} are too rare).",
+            f"each class needs {needed} or more, one each to {', to '.join(parts)}.",
+            hint=f"Add examples, or number the classes 0 to K-1 without it ({rare.size} of {len(counts)} are too rare).",
         )
+    if read_test is None:
+        test, train = _apart(train, _TEST_SEED)
+        return make_task(name, train, lambda: test, seed=seed, flip=flip, classes=classes, validation=validation)
     if validation is None:
         validation, train = _apart(train, seed)
     channels, height, width = train.images.shape[1:]

@@ -36,8 +36,8 @@ class Estimates:
     Attributes:
         latency_ms: ``(n,)`` comparable with :attr:`devices.Timing.latency_ms`.
         p50_ms: ``(n,)`` comparable with :attr:`devices.Timing.p50_ms`.
-        lower_ms, upper_ms: ``(n,)`` 90 % interval of ``latency_ms``.
-        p50_upper_ms: ``(n,)`` one-sided 95 % upper bound of ``p50_ms``.
+        lower_ms, upper_ms: ``(n,)`` 90 % interval of ``latency_ms``; without an upper end where a network branches or loops.
+        p50_upper_ms: ``(n,)`` one-sided 95 % upper bound of ``p50_ms``; infinite likewise.
         memory: what each network needs to run.
         kernels: each network's kernels in the order of execution.
         lowering: how each network's kernels were found: ``"exact"``, the runtime was asked; ``"learned"``, from what it did in

@@ -32,6 +32,8 @@ _NOISES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)  # variance of what no coefficien
 _INTERCEPT = 10.0  # as good as free, where the mean latency is 1
 _CONSTANT = 1e-9  # a feature that varies by less than so many times its size does not vary
 _NOTHING = 1e-12  # where all latencies are equal
+_FEWEST = 2  # networks that say what a device's coefficients are
+_LEAST = 0.01  # of the mean latency learnt from: what is predicted at least, where a straight line leads below nothing
 _LEVEL = 0.95  # of each end of a two-sided 90 % interval
 
 
@@ -70,7 +72,7 @@ class LatencyTable:
 
     Attributes:
         networks: n networks.
-        latency_ms: ``(n, D)`` of each on D devices, NaN where it was not measured.
+        latency_ms: ``(n, D)`` of each on D devices, NaN where it was not measured; devices with fewer than two are left out.
     """
 
     networks: GraphFeatures
@@ -190,17 +192,20 @@ class FewShotPredictor:
         )
         spread = np.sqrt(np.maximum(own - np.sum((cross @ self._root) ** 2, axis=1), 0) + self._noise)
         half = self._stretch * spread
-        return NetworkLatencies(mean * self._unit, (mean - half) * self._unit, (mean + half) * self._unit)
+        latency, lower, upper = (np.maximum(end, _LEAST) * self._unit for end in (mean, mean - half, mean + half))
+        return NetworkLatencies(latency, lower, upper)
 
     def _standard(self, networks: GraphFeatures) -> Floats:
         return np.asarray((networks.columns(self._names) - self._center) / self._scale, np.float64)
 
     def _coefficients(self, source: LatencyTable) -> list[Floats]:
-        """Of each device of a table, for latencies relative to its mean."""
+        """Of each device of a table on which enough was measured, for latencies relative to its mean."""
         x = self._standard(source.networks)
         found = []
         for column in source.latency_ms.T:
             there = np.isfinite(column)
+            if there.sum() < _FEWEST:
+                continue
             relative = column[there] / column[there].mean()
             low, high = np.quantile(relative, [0.02, 0.98])  # single outliers are the measurement's
             a, y = x[there] - x[there].mean(axis=0), np.clip(relative, low, high)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from devices import Device, Graph, Lowering, Profile
 from devices.atomic import write_text
+from devices.kernels import has_bodies
 from devices.profile import load as load_profile
 from predictors.attribution import attributed
 from predictors.calibration import GUARANTEE, LEVEL, Calibration, conformal_quantile, difficulty, spread_of
@@ -142,7 +143,7 @@ class LatencyPredictor:
         data = executions(lowerings)
         costs = _predict(self.kernel_model_, self.correction_, data)[0] * 1e3
         doubt = _doubt(self.kernel_model_, data)[data.kernel]
-        over, under = costs * (doubt - 1), costs * (1 - 1 / doubt)
+        over, under = np.maximum(costs, 1e-30) * (doubt - 1), costs * (1 - 1 / doubt)
         ends = np.cumsum([len(low.kernels) for low in lowerings])[:-1]
         return [
             KernelCosts(*parts)
@@ -293,12 +294,14 @@ def _predict(model: KernelModel | TransferredModel, correction: Correction, data
 
 
 def _with(off: float, bounds: Floats) -> Floats:
-    """``(n,)`` upper bounds of an error, as factors, when there is another one of at most ``off`` (the logarithm of a factor) that
-    is independent of it."""
+    """``(n,)`` upper bounds of an error, as factors, when there is another, independent one of at most ``off`` (the logarithm of
+    a factor)."""
     logs = np.log(bounds)
     return np.asarray(bounds * np.exp(np.hypot(logs, off) - np.abs(logs)), np.float64)
 
 
 def _doubt(model: KernelModel | TransferredModel, data: Executions) -> Floats:
-    """``(K,)`` factor by which each distinct kernel may be off because the profile has nothing like it; 1 where it has."""
-    return np.where(model.profiled(data), np.exp(_PER_SIZE * model.beyond(data)), _UNPROFILED)
+    """``(K,)`` factor by which each distinct kernel may be off because the profile has nothing like it; 1 where it has. What the
+    bodies of branches and loops take is not known at all."""
+    doubt = np.where(model.profiled(data), np.exp(_PER_SIZE * model.beyond(data)), _UNPROFILED)
+    return np.where([has_bodies(kernel.kind) for kernel in data.kernels], np.inf, doubt)

@@ -111,6 +111,50 @@ def product(k: Operands) -> Work | None:
     )
 
 
+def einsum(k: Operands) -> Work | None:
+    """Products of an equation's operands, two at a time from the left; where the equation sums over nothing it is none."""
+    equation = str(k.attributes.get("equation", "")).replace(" ", "")
+    told, arrow, result = equation.partition("->")
+    terms = told.split(",")
+    if len(terms) < 2 or len(terms) != len(k.shapes):
+        return None
+    letters = [_letters(term, len(shape)) for term, shape in zip(terms, k.shapes, strict=True)]
+    if any(len(term) != len(shape) for term, shape in zip(letters, k.shapes, strict=True)):
+        return None
+    sizes: dict[str, int] = {}
+    for term, shape in zip(letters, k.shapes, strict=True):
+        for letter, size in zip(term, shape, strict=True):
+            sizes[letter] = max(size, sizes.get(letter, 1))
+    kept = {*_letters(result, len(k.target))} if arrow else {x for x in sizes if x.isdigit() or told.count(x) == 1}
+    left, products = {*letters[0]}, []
+    for i, term in enumerate(letters[1:], start=2):
+        right, needed = {*term}, kept.union(*letters[i:])
+        depth = (left | right) - needed
+        if depth:
+            parts = ((left - right) & needed, (right - left) & needed, depth, left & right & needed)
+            products.append([math.prod(sizes[letter] for letter in part) for part in parts])
+        left = (left | right) & needed
+    if not products:
+        return None
+    rows, columns, summed, batch = max(products, key=math.prod)
+    constant = any(len(w) > 1 for w in k.weights)
+    return Work(
+        float(sum(map(math.prod, products))),
+        rows=rows,
+        columns=columns,
+        depth=summed,
+        batch=batch,
+        run=columns,
+        variant=("vector" if rows == 1 else "") if constant else "moving",
+    )
+
+
+def _letters(term: str, rank: int) -> str:
+    """One for each axis; digits for those that an ellipsis stands for, counted from the last one."""
+    hidden = range(rank - len(term.replace("...", "")) - 1, -1, -1)
+    return term.replace("...", "".join(map(str, hidden)))
+
+
 def recurrent(k: Operands) -> Work | None:
     """A recurrent layer: a product at every step. Runtimes that tell the states before the matrices have batches before steps."""
     hidden = int(k.attributes.get("hidden_size", k.target[-1] if k.target else 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from devices import Kernel
-from predictors.matrix_operators import attention, convolution, product, recurrent
+from predictors.matrix_operators import attention, convolution, einsum, product, recurrent
 from predictors.tensor_operators import along_axis, copy, elementwise, pool, reduction, resize, transposition
 from predictors.work import Operands, Work
 
@@ -20,7 +20,7 @@ def work(kernel: Kernel) -> tuple[str, Work]:
     weights = [o.type.shape for o in kernel.inputs if o.constant]
     target = kernel.outputs[0].shape if kernel.outputs else ()
     source = data[0] if data else weights[0] if weights else target
-    seen = Operands(op, dict(kernel.attributes), data, weights, source, target)
+    seen = Operands(op, dict(kernel.attributes), data, weights, source, target, [o.type.shape for o in kernel.inputs])
     for sort, names, describe in _DESCRIBED:
         if any(name in op for name in names):
             found = describe(seen)
@@ -33,6 +33,7 @@ _Describe = Callable[[Operands], Work | None]
 _DESCRIBED: tuple[tuple[str, tuple[str, ...], _Describe], ...] = (
     ("convolution", ("Conv",), convolution),
     ("product", ("Gemm", "MatMul"), product),
+    ("product", ("Einsum",), einsum),
     ("recurrence", ("LSTM", "GRU", "RNN"), recurrent),
     ("attention", ("Attention",), attention),
     ("pooling", ("Pool",), pool),

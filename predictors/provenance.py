@@ -11,7 +11,7 @@ from typing import Any
 
 from devices.versions import versions
 
-SCHEMA = 8
+SCHEMA = 9
 
 
 def provenance(profile_path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -53,6 +53,7 @@ class Operands:
     Attributes:
         op: its name without domain.
         data, weights: shapes of the operands that are computed, and of the constants.
+        shapes: of all operands, in order.
         source, target: shape of the first operand and of the first result.
     """
 
@@ -62,3 +63,4 @@ class Operands:
     weights: list[Shape]
     source: Shape
     target: Shape
+    shapes: list[Shape]

@@ -14,9 +14,11 @@ from typing import Any
 
 import onnx
 import pytest
+from onnx import helper
 
 from hwnas import interrupts
 from hwnas.cli import app
+from hwnas.commands.answer import seconds
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
@@ -123,12 +125,33 @@ def test_a_run_and_what_can_be_done_with_it(small_run: Path, small_config: Path)
     assert "test accuracy" in hwnas("compare", small_run).stdout.replace("\n", " ")
 
 
+def branches() -> onnx.ModelProto:
+    def body(name: str, op: str) -> onnx.GraphProto:
+        return helper.make_graph([helper.make_node(op, ["x"], [name])], name, [], [value(name, [4])])
+
+    def value(name: str, shape: list[int], kind: int = onnx.TensorProto.FLOAT) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    node = helper.make_node("If", ["go"], ["y"], then_branch=body("a", "Sin"), else_branch=body("b", "Relu"))
+    inputs = [value("x", [4]), value("go", [], onnx.TensorProto.BOOL)]
+    graph = helper.make_graph([node], "branches", inputs, [value("y", [4])])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
 def test_predict_measure_and_certify_the_exported_file(small_run: Path, small_config: Path, tmp_path: Path) -> None:
     model, profile = small_run / "bundle" / "model.onnx", small_config.with_name("device.profile.jsonl")
     (predicted,) = answer("predict", model, "--profile", profile)["models"]
     assert set(predicted) >= {"path", "latency_ms", "p50_ms", "lower_ms", "upper_ms", "memory_bytes", "lowering"}
     assert set(predicted["kernels"][0]) >= {"kind", "nodes", "latency_ms", "bound"}
     assert predicted["lower_ms"] < predicted["latency_ms"] < predicted["upper_ms"]
+    branching = tmp_path / "branching.onnx"
+    branching.write_bytes(branches().SerializeToString())
+    (unbounded,) = answer("predict", branching, "--profile", profile)["models"]
+    assert unbounded["upper_ms"] is unbounded["p50_upper_ms"] is None
+    assert unbounded["unbounded"] == ["If"]
+    said = hwnas("predict", branching, "--profile", profile).stdout
+    assert "to –)" in said
+    assert "What the bodies of If take is not known" in said
     (measured,) = answer("measure", model)["models"]
     assert set(measured) >= {"path", "latency_ms", "p50_ms", "p95_ms", "memory_bytes", "resident_bytes"}
     assert measured["memory_bytes"] == pytest.approx(predicted["memory_bytes"], rel=0.2)
@@ -142,6 +165,27 @@ def test_predict_measure_and_certify_the_exported_file(small_run: Path, small_co
     certificate = answer("certify", bundle)
     assert certificate["notes"]
     assert certificate["schema"] == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("seed=1", "task 'digits' has no setting 'seed'"),
+        ("on_event=1", "task 'digits' has no setting 'on_event'"),
+        ("path='x'", "with --data"),
+        ("flip='no'", "flip: Input should be a valid boolean, got 'no'"),
+    ],
+)
+def test_what_is_no_setting_of_a_task_is_refused(tmp_path: Path, setting: str, message: str) -> None:
+    assert message in error("certify", tmp_path, "--task", "digits", "--setting", setting, status=2)["message"]
+
+
+def test_durations_have_one_unit() -> None:
+    written = {None: None, "90": 90, "1.5": 1.5, "90s": 90, " 2m ": 120, "1e3": 1000, ".5m": 30}
+    assert {text: seconds(text) for text in written} == written
+    for text in ("500ms", "5sm", "5mm", "ss", "m", "", "0", "-3", "inf", "nan", "1.2.3", "1h", "1e999"):
+        with pytest.raises(ValueError, match="written 90, 90s or 2m"):
+            seconds(text)
 
 
 def test_profile_for_a_model_then_predict_it(small_run: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,11 +13,13 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import nn
 
 import devices
 from devices import ExecutedKernel, Graph, Node, TensorType
+from devices.profile import ProfileWriter, load
 from devices.remote import WorkerDevice, WorkerSession
 from devices.runtimes._onnxruntime_kernels import _without_profiler
 from devices.runtimes._onnxruntime_mapping import NodeMap, map_nodes
@@ -354,3 +358,55 @@ def test_short_kernels_keep_parts_of_a_microsecond(device: WorkerDevice) -> None
         micros = np.array([k.seconds for k in session.kernels()], float) * 1e6
     assert (micros > 0).all()
     assert (np.abs(micros - np.round(micros * 2) / 2) > 1e-6).any()
+
+
+def odd_network(kind: int, name: str) -> ModelProto:
+    """One whose weights go through elements of another type than numpy's, and which pads with minus infinity."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        helper.make_node("MatMul", ["d", "w"], ["y"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array(0.5, np.float32), "scale"),
+        helper.make_tensor("zero", kind, [], [0]),
+        numpy_helper.from_array(rng.standard_normal((5, 3)).astype(np.float32), "w"),
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in (("x", [1, 5]), ("y", [1, 3]))]
+    opset = helper.make_opsetid("", 25 if "int2" in name else 21)
+    return helper.make_model(
+        helper.make_graph(nodes, name, ends[:1], ends[1:], constants), opset_imports=[opset], ir_version=10
+    )
+
+
+def padded_network() -> ModelProto:
+    pad = helper.make_node("Pad", ["x"], ["p"], pads=[0, 0, 1, 1, 0, 0, 1, 1], value=-np.inf)
+    pool = helper.make_node("MaxPool", ["p"], ["y"], kernel_shape=[3, 3])
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2, 6, 6]) for n in ("x", "y")]
+    graph = helper.make_graph([pad, pool], "padded", ends[:1], ends[1:])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 10)], ir_version=8)
+
+
+def test_what_numpy_and_json_lack_is_read_again_in_another_process(device: WorkerDevice, tmp_path: Path) -> None:
+    names = ("int4", "uint4", "int2", "uint2", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
+    models = {name: odd_network(getattr(TensorProto, name.replace("_", "").upper()), name) for name in names}
+    lowered = {}
+    with ProfileWriter(tmp_path / "p", device.info, {}) as writer:
+        for name, model in (models | {"padded": padded_network()}).items():
+            onnx.save(model, tmp_path / f"{name}.onnx")
+            graph = devices.load_onnx(tmp_path / f"{name}.onnx")
+            lowered[graph.digest()] = kernels = device.lower(graph)
+            if name in names:
+                assert TensorType(name, (1, 5)) in [t for k in kernels.kernels for t in k.kernel.outputs]
+            writer.lowering(graph, kernels, {})
+    read = "import sys; from devices.profile import load; p = load(sys.argv[1]); print(*(g.digest() for g in p.graphs.values()))"
+    done = subprocess.run([sys.executable, "-c", read, tmp_path / "p"], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == list(lowered)
+    found = load(tmp_path / "p").lowerings
+    for digest, lowering in lowered.items():
+        assert [k.kernel for k in found[digest].kernels] == [k.kernel for k in lowering.kernels]
+
+
+def test_small_elements_share_bytes() -> None:
+    assert [TensorType(dtype, (3, 3)).nbytes for dtype in ("int2", "uint4", "float8_e5m2", "bfloat16")] == [3, 5, 9, 18]

@@ -88,6 +88,26 @@ def test_tables_may_have_gaps_and_other_networks(networks: GraphFeatures, latenc
     assert ranks(found.latency_ms, latencies[20:, 0]) > 0.95
 
 
+def test_devices_without_measurements_say_nothing(networks: GraphFeatures, latencies: Floats) -> None:
+    gaps = latencies.copy()
+    gaps[:, 0] = np.nan
+    gaps[1:, 1] = np.nan
+    measured = networks[:10], latencies[:10, 5]
+    for gappy, whole in ((gaps, latencies[:, 2:]), (gaps[:, :2], latencies[:, :0])):
+        found = FewShotPredictor().fit(*measured, [LatencyTable(networks, gappy)]).predict(networks)
+        wanted = FewShotPredictor().fit(*measured, [LatencyTable(networks, whole)]).predict(networks)
+        np.testing.assert_array_equal(found.latency_ms, wanted.latency_ms)
+
+
+def test_no_latency_is_below_nothing(networks: GraphFeatures) -> None:
+    macs = networks.matrix[:, [name.endswith("macs") for name in networks.names]].sum(axis=1)
+    large, small = np.argsort(macs)[-20:], np.argsort(macs)[:20]
+    found = FewShotPredictor().fit(networks[large], macs[large] - 0.95 * macs[large].min()).predict(networks[small])
+    assert (found.lower_ms > 0).all()
+    assert (found.lower_ms <= found.latency_ms).all()
+    assert (found.latency_ms <= found.upper_ms).all()
+
+
 def test_features_are_sums_over_the_graph() -> None:
     space = NasBench201((3, 32, 32), 10)
     genotype = space.largest()

@@ -8,11 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import devices
 import hwnas.spaces
 from devices import ExecutedKernel, Graph, Lowering, Node, TensorType
+from devices.kernels import has_bodies
 from devices.profile import ProfileWriter
 from devices.remote import WorkerDevice
 from hwnas.space import SearchSpace
@@ -128,6 +131,67 @@ def test_an_operator_that_was_never_seen_is_a_kernel_of_its_own(learned: Learned
         ("Einsum", ("first",), (-1, -1)),
         ("Celu", ("second",), (0,)),
     ]
+
+
+def value(name: str, *shape: int, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def with_bodies(op: str) -> ModelProto:
+    """A network in which only bodies read what a layer makes; the node that has them comes first."""
+    go, steps = value("go", kind=TensorProto.BOOL), value("i", kind=TensorProto.INT64)
+
+    def body(name: str, reads: str, inputs: list[onnx.ValueInfoProto]) -> onnx.GraphProto:
+        nodes, outputs = [helper.make_node("Add", [reads, "c"], [name])], [value(name, 8)]
+        if op == "Loop":
+            nodes, outputs = [*nodes, helper.make_node("Identity", ["go"], ["on"])], [value("on", kind=9), *outputs]
+        return helper.make_graph(nodes, name, inputs, outputs)
+
+    match op:
+        case "If":
+            node = helper.make_node(op, ["go"], ["y"], then_branch=body("a", "x", []), else_branch=body("b", "c", []))
+        case "Loop":
+            node = helper.make_node(op, ["n", "go0", "x"], ["y"], body=body("a", "v", [steps, go, value("v", 8)]))
+        case _:
+            element = value("e", 8)
+            node = helper.make_node(
+                op, ["x", "m"], ["y"], body=body("a", "e", [value("v", 8), element]), num_scan_inputs=1
+            )
+    layers = [
+        helper.make_node("MatMul", ["x", "w"], ["c"], name="made"),
+        helper.make_node("Relu", ["x"], ["z"], name="other"),
+    ]
+    graph = helper.make_graph(
+        [node, *layers],
+        op,
+        [value("x", 8), *([go] if op == "If" else [])],
+        [value("y", 8), value("z", 8)],
+        [numpy_helper.from_array(np.ones((8, 8), np.float32), name) for name in ("w", "m")]
+        + [numpy_helper.from_array(np.array(3), "n"), numpy_helper.from_array(np.array(True), "go0")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("op", ["If", "Loop", "Scan"])
+def test_what_only_bodies_read_is_executed(
+    device: WorkerDevice, learned: LearnedLowering, tmp_path: Path, op: str
+) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(with_bodies(op).SerializeToString())
+    graph = devices.load_onnx(path)
+    assert [node.op for node in graph.nodes][-2:] != ["MatMul", "Relu"], "in the order of execution"
+    with ProfileWriter(tmp_path / "p", device.info, {}) as writer:
+        kernels = device.kernels(graph)
+        writer.lowering(graph, Lowering(kernels, peak_memory(kernels)), {})
+        assert writer.profile.graphs[graph.digest()].digest() == graph.digest()
+        own = LearnedLowering.fit(writer.profile)
+    for lowering in (learned, own):
+        found = lowering.kernels(graph)
+        assert Counter(k.kernel.kind for k in found) == Counter(k.kernel.kind for k in kernels)
+        (at,) = [i for i, k in enumerate(found) if k.kernel.kind == op]
+        assert has_bodies(found[at].kernel.kind)
+        assert all(-1 <= read < i for i, k in enumerate(found) for read in k.reads)
+        assert next(i for i, k in enumerate(found) if "made" in k.nodes) < at
 
 
 def test_an_activation_is_fused_where_others_were_seen_to_be(device: WorkerDevice, tmp_path: Path) -> None:

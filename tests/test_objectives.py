@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -131,3 +131,19 @@ def test_unknown_objective_and_setting_name_the_nearest() -> None:
         objectives.open("paretto")
     with pytest.raises(ValueError, match="did you mean 'cost_weight'"):
         objectives.open("weighted", costweight=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("reward", {}, "objective 'reward' needs a value for target"),
+        ("reward", {"target": "5"}, "objective 'reward': target: Input should be a valid number, got '5'"),
+        ("reward", {"target": 0}, "target must be positive, got 0"),
+        ("reward", {"target": float("nan")}, "target: Input should be a finite number, got nan"),
+        ("weighted", {"cost_weight": True}, "cost_weight: Input should be a valid number, got True"),
+        ("pareto", {"cost": "latency"}, "cost: Input should be 'latency_ms', .* got 'latency'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(name: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        objectives.open(name, **settings)

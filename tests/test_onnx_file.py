@@ -317,8 +317,48 @@ def test_external_data_beside_the_model_is_read(tmp_path: Path) -> None:
     assert devices.load_onnx(path).to_onnx() == devices.load_onnx(saved(small_model(), plain)).to_onnx()
 
 
+def linked(folder: Path, name: str, blob: Path) -> Path:
+    """A link of that name, as the cache of Hugging Face has them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.symlink_to(os.path.relpath(blob, folder))
+    return path
+
+
+@pytest.mark.parametrize("weights", [True, False])
+@pytest.mark.parametrize("place", ["snapshots/1f3a", "snapshots/1f3a/onnx"])
+def test_models_in_a_cache_of_links_are_read(tmp_path: Path, place: str, weights: bool) -> None:
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    raw = small_model().graph.initializer[0].raw_data
+    (blobs / "e5d1").write_bytes(raw)
+    for name, model in (("plain", small_model()), ("apart", externally(small_model(), "model.onnx_data"))):
+        (blobs / name).write_bytes(model.SerializeToString())
+        link = linked(tmp_path / place, f"{name}.onnx", blobs / name)
+        if name == "apart":
+            with pytest.raises(InvalidModel, match=r"'model\.onnx_data' with the weights 'w' is missing"):
+                devices.load_onnx(link, weights=weights)
+            linked(link.parent, "model.onnx_data", blobs / "e5d1")
+        graph = devices.load_onnx(link, weights=weights)
+        if weights:
+            assert graph.to_onnx().graph.initializer[0].raw_data == raw
+        assert graph.digest() == devices.load_onnx(saved(small_model(), tmp_path)).digest()
+
+
+def test_links_in_a_cache_lead_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "secret").write_bytes(small_model().graph.initializer[0].raw_data)
+    for location in ("data", "../secret", "../../secret", "../snapshots/1/data"):
+        (tmp_path / "blobs" / "model").write_bytes(externally(small_model(), location).SerializeToString())
+        if location == "data":
+            link = linked(tmp_path / "snapshots" / "1", "model.onnx", tmp_path / "blobs" / "model")
+            linked(link.parent, "data", tmp_path / "secret")
+        with pytest.raises(InvalidModel, match="outside the model's folder"):
+            devices.load_onnx(link)
+
+
 @pytest.mark.parametrize(
-    "location", ["../secret.bin", "/etc/hostname", "link.bin", "folder/../../secret.bin", "", "linked/s"]
+    "location", ["../secret.bin", "\0", "a\0b", "/etc/hostname", "link.bin", "folder/../../secret.bin", "", "linked/s"]
 )
 def test_external_data_elsewhere_is_refused(tmp_path: Path, location: str) -> None:
     folder = tmp_path / "model"
@@ -330,6 +370,13 @@ def test_external_data_elsewhere_is_refused(tmp_path: Path, location: str) -> No
     (folder / "linked").symlink_to(tmp_path)
     with pytest.raises(InvalidModel, match="outside the model's folder"):
         devices.load_onnx(saved(externally(small_model(), location), folder))
+
+
+def test_external_data_without_a_name_in_text_is_refused(tmp_path: Path) -> None:
+    path = saved(externally(small_model(), "weights"), tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"weights", b"weight\xff"))
+    with pytest.raises(InvalidModel, match="outside the model's folder"):
+        devices.load_onnx(path)
 
 
 @pytest.mark.parametrize(
@@ -422,3 +469,91 @@ def test_a_model_that_cannot_run_has_no_shapes(tmp_path: Path) -> None:
     next(node for node in model.graph.node if node.name == "conv").attribute.append(helper.make_attribute("group", 0))
     with devices.open("onnxruntime:threads=1") as device, pytest.raises((UnsupportedOp, InvalidModel)):
         devices.load_onnx(saved(model, tmp_path), device=device)
+
+
+def ends(*described: tuple[str, int, list[int | str] | None]) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(*each) for each in described]
+
+
+def of_a_runtime(
+    nodes: list[onnx.NodeProto], rows: int | str, told: list[onnx.ValueInfoProto] | None = None, *, opset: int = 17
+) -> ModelProto:
+    """A network of ``(rows, 8)`` with operators of ONNX Runtime's own, whose domain it does not import."""
+    constants: dict[str, NDArray[Any]] = {
+        "w": np.ones((8, 4), np.float32),
+        "scale": np.array(0.1, np.float32),
+        "zero": np.array(3, np.uint8),
+        "bytes": np.ones((8, 4), np.int8),
+        "none": np.array(0, np.int8),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "runtime's own",
+        ends(("x", TensorProto.FLOAT, [rows, 8])),
+        ends(("y", TensorProto.FLOAT, None)),
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        value_info=told,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def own(op: str, inputs: list[str], output: str) -> onnx.NodeProto:
+    return helper.make_node(op, inputs, [output], domain="com.microsoft")
+
+
+RELU = helper.make_node("Relu", ["f"], ["y"])
+SCALED = ["scale", "zero"]
+PRODUCT = own("FusedMatMul", ["x", "w"], "f")
+BYTES = [
+    helper.make_node("QuantizeLinear", ["x", *SCALED], ["q"]),
+    own("QGemm", ["q", *SCALED, "bytes", "scale", "none", "", *SCALED], "r"),
+    own("QLinearAdd", ["r", *SCALED, "r", *SCALED, *SCALED], "f"),
+    helper.make_node("DequantizeLinear", ["f", *SCALED], ["y"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("model", "made"),
+    [
+        (of_a_runtime([PRODUCT, RELU], 2), "float32"),
+        (of_a_runtime([PRODUCT, RELU], "N"), "float32"),
+        (of_a_runtime([PRODUCT, RELU], "N", ends(("f", TensorProto.FLOAT, ["N", 4]))), "float32"),
+        (of_a_runtime([PRODUCT, RELU], 2, opset=9), "float32"),
+        (of_a_runtime(BYTES, 2), "uint8"),
+    ],
+)
+def test_operators_of_a_runtime_are_typed_by_it(tmp_path: Path, model: ModelProto, made: str) -> None:
+    path = saved(model, tmp_path)
+    with devices.open("onnxruntime:threads=1") as device:
+        graph = devices.load_onnx(path, {"x": (2, 8)}, device=device)
+        assert graph.tensors["f"] == TensorType(made, (2, 4))
+        assert graph.tensors["y"] == TensorType("float32", (2, 4))
+        assert any(kernel.kernel.kind.startswith("com.microsoft:") for kernel in device.kernels(graph))
+
+
+def test_operators_of_a_runtime_may_be_typed_by_the_file(tmp_path: Path) -> None:
+    graph = devices.load_onnx(saved(of_a_runtime([PRODUCT, RELU], 2, ends(("f", TensorProto.FLOAT, [2, 4]))), tmp_path))
+    assert graph.tensors["y"] == TensorType("float32", (2, 4))
+
+
+def test_what_is_no_tensor_within_a_model_is_refused(tmp_path: Path) -> None:
+    model = small_model()
+    model.graph.node.append(helper.make_node("SequenceConstruct", ["y"], ["several"]))
+    with (
+        devices.open("onnxruntime:threads=1") as device,
+        pytest.raises(InvalidModel, match="'several' is not a tensor"),
+    ):
+        devices.load_onnx(saved(model, tmp_path), device=device)
+
+
+def test_the_long_name_of_the_domain_is_its_short_one(tmp_path: Path) -> None:
+    model = small_model(dims=["N", 3, 8, 8])
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("ai.onnx", 17))
+    for node in model.graph.node[::2]:
+        node.domain = "ai.onnx"
+    graph = devices.load_onnx(saved(model, tmp_path), {"x": (1, 3, 8, 8)})
+    assert graph.digest() == devices.load_onnx(saved(small_model(), tmp_path)).digest()
+    data_dependent(model)
+    with pytest.raises(DataDependentShape, match="'where'"):
+        devices.load_onnx(saved(model, tmp_path), {"x": (1, 3, 8, 8)})

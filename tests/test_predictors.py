@@ -16,7 +16,19 @@ import pytest
 
 import devices
 import hwnas.spaces
-from devices import DeviceInfo, ExecutedKernel, Graph, Kernel, Lowering, Memory, Operand, Profile, TensorType, Timing
+from devices import (
+    DeviceInfo,
+    ExecutedKernel,
+    Graph,
+    Kernel,
+    Lowering,
+    Memory,
+    Node,
+    Operand,
+    Profile,
+    TensorType,
+    Timing,
+)
 from devices.errors import HwnasError
 from devices.events import Note, Progress
 from devices.kernels import Attribute
@@ -239,6 +251,49 @@ def test_products_are_as_deep_as_their_inner_axis() -> None:
     assert kernel_table([gemm, matmul]).macs.tolist() == [640, 2 * 7 * 5 * 3]
 
 
+def test_an_empty_batch_takes_no_workspace(onnxruntime: devices.Device) -> None:
+    types = {"x": "uint8", "scale": "float32", "zero": "uint8", "w": "int8", "none": "int8", "y": "uint8"}
+    shapes = {"x": (0, 4, 8, 8), "w": (8, 4, 3, 3), "y": (0, 8, 6, 6)}
+    tensors = {name: TensorType(dtype, shapes.get(name, ())) for name, dtype in types.items()}
+    inputs = ("x", "scale", "zero", "w", "scale", "none", "scale", "zero")
+    node = Node("conv", "QLinearConv", inputs, ("y",))
+    constants = {name: np.ones(tensors[name].shape, types[name]) for name in ("scale", "zero", "w", "none")}
+    kernels = onnxruntime.kernels(Graph("empty", (node,), tensors, ("x",), ("y",), constants))
+    assert "com.microsoft:QLinearConv" in [k.kernel.kind for k in kernels]
+    assert peak_memory(kernels).activation_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "result", "macs", "largest"),
+    [
+        ("bij,bjk->bik", [(2, 3, 4), (2, 4, 5)], (2, 3, 5), 2 * 3 * 4 * 5, (3, 5, 4, 2)),
+        ("b h w c, h k c -> b h w k", [(2, 6, 7, 8), (6, 5, 8)], (2, 6, 7, 5), 2 * 6 * 7 * 8 * 5, (14, 5, 8, 6)),
+        ("...ij,...jk", [(2, 3, 4), (1, 4, 5)], (2, 3, 5), 2 * 3 * 4 * 5, (3, 5, 4, 2)),
+        ("ij,jk,kl->il", [(3, 4), (4, 5), (5, 6)], (3, 6), 3 * 4 * 5 + 3 * 5 * 6, (3, 6, 5, 1)),
+        ("abc,abc->abc", [(2, 3, 4), (2, 3, 4)], (2, 3, 4), None, None),
+        ("abc->cab", [(2, 3, 4)], (4, 2, 3), None, None),
+    ],
+)
+def test_equations_are_the_products_that_they_say(
+    onnxruntime: devices.Device,
+    equation: str,
+    shapes: list[tuple[int, ...]],
+    result: tuple[int, ...],
+    macs: float | None,
+    largest: tuple[int, ...] | None,
+) -> None:
+    names = tuple("xyz"[: len(shapes)])
+    tensors = dict(zip(names, (f32(*shape) for shape in shapes), strict=True)) | {"out": f32(*result)}
+    node = Node("einsum", "Einsum", names, ("out",), {"equation": equation})
+    (executed,) = onnxruntime.kernels(Graph("equation", (node,), tensors, names, ("out",), {}))
+    sort, found = work(executed.kernel)
+    if macs is None:
+        assert sort == "elementwise"
+    else:
+        assert (sort, found.macs) == ("product", macs)
+        assert (found.rows, found.columns, found.depth, found.batch) == largest
+
+
 def test_no_kernels_have_no_features() -> None:
     assert len(kernel_table([]).macs) == 0
 
@@ -337,6 +392,18 @@ def test_kinds_that_were_never_profiled_are_named_and_widen_the_interval(predict
     width = estimates.upper_ms / estimates.lower_ms
     assert width[1] > 1.15 * width[0]
     assert estimates.kernels[1][2].latency_ms > 0
+
+
+@pytest.mark.parametrize("kind", ["If", "ai.onnx:Loop", "Scan", "TensorIterator.unknown_i32:Elementwise"])
+def test_what_bodies_take_has_no_upper_end(predictor: LatencyPredictor, kind: str) -> None:
+    lowerings = [
+        Lowering(chain(conv(8, 8, 8), k), Memory(0, 1, "estimated"))
+        for k in (relu(1, 8, 8, 8), relu(1, 8, 8, 8, kind=kind))
+    ]
+    plain, unknown = (predictor.predict_lowerings([lowering]) for lowering in lowerings)
+    assert np.isfinite([plain.upper_ms, plain.p50_upper_ms]).all()
+    assert np.isinf([unknown.upper_ms, unknown.p50_upper_ms]).all()
+    assert 0 <= unknown.lower_ms[0] <= unknown.latency_ms[0] < np.inf
 
 
 def test_graphs_of_the_profile_are_exact_and_others_are_learned(

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -53,8 +54,8 @@ def test_the_configuration_reference_is_complete_and_shows_the_defaults(tmp_path
     sections = dict(re.findall(r"^(?:# )?\[+(\w+)\]+(.*?)(?=^(?:# )?\[|\Z)", text, flags=re.M | re.S))
     settings = {"accuracy": SupernetSettings, "train": TrainSettings}
     for name, field in config.Config.model_fields.items():
-        section = settings.get(name, field.annotation)
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+        section: Any = settings.get(name, field.annotation)
+        if not (inspect.isclass(section) and issubclass(section, BaseModel)):
             continue
         for key, value in section.model_fields.items():
             common = name == "accuracy" and key in FitSettings.model_fields

@@ -94,6 +94,44 @@ def test_weights_that_nobody_has_cannot_be_inherited(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"space": {"input_shape": [1, 8, 8]}}, "space 'mobile' has no option 'input_shape'"),
+        ({"space": {"widths": [16, 24]}}, r"space 'mobile': widths\.0: .*got 16"),
+        ({"space": {"depths": 3}}, "space 'mobile': depths: .*got 3"),
+        ({"space": {"kernels": [4]}}, "kernels must be odd integers"),
+        ({"space": {"squeeze_excite": ["false"]}}, r"squeeze_excite\.0: Input should be a valid boolean, got 'false'"),
+        ({"space": {"activations": "relu"}}, "activations: .*got 'relu'"),
+        ({"task": {"seed": 1}}, "task 'digits' has no setting 'seed'"),
+        ({"search": {"searcher": "genetic", "population": 1}}, "population must be at least 2, got 1"),
+        ({"search": {"searcher": "genetic", "population": "20"}}, "searcher 'genetic': population: .*got '20'"),
+        ({"search": {"searcher": "genetic", "selection": "best"}}, "selection"),
+        ({"search": {"searcher": "gradient", "distribution": 3}}, "searcher 'gradient': distribution: .*got 3"),
+        ({"search": {"problem": 1}}, "searcher 'guided' has no setting 'problem'"),
+        ({"objective": {"name": "reward"}}, "objective 'reward' needs a value for target"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_is_done(
+    tmp_path: Path, sections: dict[str, object], message: str
+) -> None:
+    config = Config.model_validate({"budget": {"latency_ms": 9.0}, **sections})
+    with pytest.raises(ValueError, match=message):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_profile_of_another_device_is_refused_before_the_search(
+    small_run: Path, small_config: Path, tmp_path: Path
+) -> None:
+    config = load(small_config)
+    section = config.device.model_copy(update={"spec": "onnxruntime:threads=2"})
+    with pytest.raises(ProvenanceMismatch, match=r"the profile .* belongs to another device"):
+        run(config.model_copy(update={"device": section}), tmp_path / "run", until="search")
+    _, units = journal.read(tmp_path / "run" / "journal.jsonl")
+    assert [unit["unit"] for unit in units] == ["space", "profile"]
+
+
 def test_the_better_of_two_starts_is_delivered(small_run: Path, small_config: Path, tmp_path: Path) -> None:
     config = load(small_config)
     train = config.train.model_copy(update={"also_from_scratch": True, "epochs": 2})

@@ -114,6 +114,22 @@ def test_parts_share_no_example_and_the_seed_never_moves_the_test(tmp_path: Path
     assert np.bincount(first.validation.labels).tolist() == [4, 4, 4]  # a sixth of what the test left of each class
 
 
+@pytest.mark.parametrize("examples", [1, 2, 3])
+def test_every_class_has_an_example_in_each_part(tmp_path: Path, examples: int) -> None:
+    """The highest class too, which nobody would miss among the training labels."""
+    images, _ = data(20 + examples)
+    path = write_npz(tmp_path / "a.npz", images=images, labels=np.array([0, 1] * 10 + [2] * examples))
+    if examples < 3:
+        with pytest.raises(
+            InvalidData, match=f"class 2 has {examples} .* 3 or more, one each to train, to validate, to test"
+        ):
+            hwnas.tasks.open("npz", path=path)
+    else:
+        task = hwnas.tasks.open("npz", path=path)
+        for split in (task.train, task.validation, task.test()):
+            assert (split.labels == 2).sum() == 1
+
+
 def test_test_images_are_not_read_before_they_are_asked_for(tmp_path: Path) -> None:
     folder = write_idx(tmp_path)
     task = hwnas.tasks.open("idx", path=folder)
@@ -142,8 +158,10 @@ def test_unknown_setting_lists_the_tasks_own() -> None:
 
 @pytest.mark.parametrize("size", [None, 0, -3, 1.5, True, "8"])
 def test_a_folder_of_images_needs_a_size(tmp_path: Path, size: Any) -> None:
-    with pytest.raises(ValueError, match="needs size"):
+    with pytest.raises(ValueError, match=r"task 'folder'.* size.* got"):
         hwnas.tasks.open("folder", path=tmp_path, size=size)
+    with pytest.raises(ValueError, match="task 'folder': grayscale: Input should be a valid boolean, got 'false'"):
+        hwnas.tasks.open("folder", path=tmp_path, size=8, grayscale="false")
 
 
 def test_images_of_a_folder_are_resized_as_pil_does(tmp_path: Path) -> None:

@@ -19,17 +19,25 @@ from devices.device import Memory
 from devices.errors import UnsupportedOp
 from devices.frames import Blob
 from devices.graph import Graph
-from devices.kernels import ExecutedKernel, Kernel, Operand, TensorType
+from devices.kernels import CONTROL_FLOW, ExecutedKernel, Kernel, Operand, TensorType, type_from_json
 from devices.onnx_file import attributes
 from devices.runtimes._onnxruntime_mapping import map_nodes
 from devices.runtimes.onnxruntime import MEMORY_RUNS, WARMUP_RUNS
 
-_DTYPES = {"float": "float32", "double": "float64"}
-_PROFILER_S, _PROFILER_SD_S = 2.5e-6, 1e-6  # that the profiler adds to a kernel: what is usual, and how far it may be from that
+# fmt: off
+_DTYPES = {
+    "float": "float32", "double": "float64", "Int4x2": "int4", "UInt4x2": "uint4", "Int2x4": "int2", "UInt2x4": "uint2",
+    "Float4E2M1x2": "float4_e2m1fn", "Float8E4M3FN": "float8_e4m3fn", "Float8E4M3FNUZ": "float8_e4m3fnuz",
+    "Float8E5M2": "float8_e5m2", "Float8E5M2FNUZ": "float8_e5m2fnuz",
+}  # where the trace's word is not numpy's
+# fmt: on
+_PROFILER_S, _PROFILER_SD_S = (
+    2.5e-6,
+    1e-6,
+)  # that the profiler adds to a kernel: what is usual, and how far it may be from that
 _WHOLE_SD = 0.01  # with which whole runs with and without it can be compared, as a fraction
 _LEAST = 0.05  # of a kernel's profiled time: what it takes at least
 _CUT_OFF_S = 0.5e-6  # of a kernel's time on average: the profiler has whole microseconds
-_CONTROL_FLOW = ("If", "Loop", "Scan")
 _BLOCKED = "com.microsoft.nchwc"  # domain of the kernels that work on blocks of channels, and name of that layout
 
 
@@ -123,7 +131,7 @@ def _events(lowered: onnx.GraphProto, trace: Blob) -> list[dict[str, Any]]:
         name = event["name"].removesuffix("_kernel_time")
         if name in names or (event["args"]["op_name"] in unnamed and name.rpartition("_")[0] in unnamed):
             events.append(event)
-    bodies = [(e["ts"], e["ts"] + e["dur"]) for e in events if e["args"]["op_name"] in _CONTROL_FLOW]
+    bodies = [(e["ts"], e["ts"] + e["dur"]) for e in events if e["args"]["op_name"] in CONTROL_FLOW]
     return [e for e in events if not any(start < e["ts"] and e["ts"] + e["dur"] < end for start, end in bodies)]
 
 
@@ -155,9 +163,14 @@ def _without_profiler(seconds: NDArray[np.float64], profiled_s: float, whole_s: 
 
 
 def _types(described: Sequence[Mapping[str, Sequence[int]]]) -> tuple[TensorType, ...]:
-    return tuple(
-        TensorType(_DTYPES.get(kind, kind), tuple(shape)) for entry in described for kind, shape in entry.items()
-    )
+    return tuple(_traced_type(kind, shape) for entry in described for kind, shape in entry.items())
+
+
+def _traced_type(kind: str, shape: Sequence[int]) -> TensorType:
+    try:
+        return type_from_json(_DTYPES.get(kind, kind), list(shape))
+    except (TypeError, ValueError) as error:
+        raise UnsupportedOp(f"The profiler's trace has a tensor of an unknown type: {kind!r}.") from error
 
 
 def _operands(

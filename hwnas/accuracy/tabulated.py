@@ -13,6 +13,7 @@ from hwnas import tabulated
 from hwnas.errors import InvalidData
 from hwnas.settings import Settings
 from hwnas.space import Genotypes, SearchSpace
+from hwnas.table_cells import Cells
 from hwnas.task import Task
 
 
@@ -22,12 +23,13 @@ class TabulatedSettings(Settings):
     Attributes:
         table: path of a CSV or Parquet file.
         column: name of the column with accuracies, as fractions or in percent.
-        genotype: see :func:`hwnas.tabulated.load`.
+        genotype, cells: see :func:`hwnas.tabulated.load`.
     """
 
     table: Path = Field(strict=False)
     column: str = "accuracy"
     genotype: str | list[str] | None = None
+    cells: Cells | None = None
 
 
 class TabulatedAccuracy:
@@ -47,7 +49,7 @@ class TabulatedAccuracy:
         on_event: OnEvent,
     ) -> None:
         self._space, self._settings = space, settings
-        self._table = tabulated.load(settings.table, space, genotype=settings.genotype)
+        self._table = tabulated.load(settings.table, space, genotype=settings.genotype, cells=settings.cells)
         values = self._table.values(settings.column)
         least, most = float(np.nanmin(values, initial=0)), float(np.nanmax(values, initial=0))
         if least < 0 or most > 100:

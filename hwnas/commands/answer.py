@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,13 +86,13 @@ def seconds(text: str | None) -> float | None:
     """
     if text is None:
         return None
-    unit = {"s": 1.0, "m": 60.0}.get(text[-1:], 1.0)
+    written = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)([sm]?)", text.strip())
     try:
-        value = float(text.rstrip("sm")) * unit
+        value = float(written[1]) * {"m": 60.0}.get(written[2], 1.0) if written else 0.0
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise ValueError(f"a time limit is written 90, 90s or 2m, got {text!r}")
+        raise ValueError(f"a time limit is written 90, 90s or 2m, in seconds or minutes, got {text!r}")
     return value
 
 

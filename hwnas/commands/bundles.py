@@ -14,9 +14,12 @@ Runs = Annotated[list[Path], typer.Argument(help="Folders of runs.", show_defaul
 
 def certify(
     bundle: Annotated[Path, typer.Argument(help="A run's bundle folder: RUN/bundle.", show_default=False)],
-    device: Annotated[str | None, typer.Option(
+    device: Annotated[
+        str | None,
+        typer.Option(
             help="This device alone. Default: every device of the certificate, on this machine.", show_default=False
-        )] = None,
+        ),
+    ] = None,
     task: Annotated[str | None, typer.Option(help="Classify this task's images again, e.g. digits.")] = None,
     data: Annotated[Path | None, typer.Option(help="The task's file or folder, where it needs one.")] = None,
     setting: Annotated[
@@ -37,10 +40,13 @@ def certify(
     from hwnas.certify import certify_again
     from hwnas.commands.runs import certificate_shown
 
+    given = settings(setting)
+    if "path" in given:
+        raise ValueError(f"--setting path={given['path']!r}: give the file or folder with --data")
+    if task is not None:
+        tasks.check(task, given)
     with progress.shown() as on_event:
-        opened = (
-            None if task is None else tasks.open(task, path=data, seed=seed, on_event=on_event, **settings(setting))
-        )
+        opened = None if task is None else tasks.open(task, path=data, seed=seed, on_event=on_event, **given)
         certificate = certify_again(bundle, device=device, task=opened, seed=seed, on_event=on_event)
     status = 0 if certificate.within_budget else NOT_WITHIN_BUDGET
     return Answer(certificate.to_json(), certificate_shown(certificate), status)

@@ -172,7 +172,9 @@ def profile(
     space: Annotated[str | None, typer.Option("--space", help="Cover this search space and nothing else.")] = None,
     input_shape: Annotated[str, typer.Option(help="One example of your task, channels first.")] = "1x28x28",
     classes: Annotated[int, typer.Option(help="Number of classes of your task.", min=2)] = 10,
-    for_: Annotated[list[Path] | None, typer.Option("--for", help="Measure this ONNX file first; random networks follow.")] = None,
+    for_: Annotated[
+        list[Path] | None, typer.Option("--for", help="Measure this ONNX file first; random ones follow.")
+    ] = None,
     input: Inputs = None,  # noqa: A002 - the option's name
     from_: Annotated[
         Path | None,
@@ -182,7 +184,7 @@ def profile(
         str | None,
         typer.Option(
             metavar="60s",
-            help="Begin nothing new after so many seconds, or minutes: 90s, 2m. Default: 300s; with --from 60s; with --space none.",
+            help="Begin nothing new after these seconds, or minutes: 90s, 2m. Default: 300s; with --from 60s; none with --space.",
             show_default=False,
         ),
     ] = None,
@@ -196,7 +198,9 @@ def profile(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Which networks are timed, and in which order.", min=0)] = 0,
-    check: Annotated[bool, typer.Option("--check", help="Only see whether the profile still holds; status 1 if not.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only see whether the profile still holds; status 1 if not.")
+    ] = False,
     json: Json = False,
 ) -> Answer:
     """Profile a device once; ends by fitting the predictor beside the profile. A killed profile goes on where it stopped.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -60,18 +61,21 @@ def predict(
 
 
 def _value(path: Path, graph: Graph, estimates: Estimates, i: int) -> dict[str, Any]:
+    from devices.kernels import has_bodies
+
     return {
         "path": str(path),
         "latency_ms": float(estimates.latency_ms[i]),
         "p50_ms": float(estimates.p50_ms[i]),
         "lower_ms": float(estimates.lower_ms[i]),
-        "upper_ms": float(estimates.upper_ms[i]),
-        "p50_upper_ms": float(estimates.p50_upper_ms[i]),
+        "upper_ms": _finite(estimates.upper_ms[i]),
+        "p50_upper_ms": _finite(estimates.p50_upper_ms[i]),
         "memory_bytes": estimates.memory[i].memory_bytes,
         "memory_source": estimates.memory[i].source,
         "lowering": estimates.lowering[i],
         "data_dependent": list(graph.data_dependent),
         "unprofiled": sorted({k.kind for k in estimates.kernels[i] if not k.profiled}),
+        "unbounded": sorted({k.kind for k in estimates.kernels[i] if has_bodies(k.kind)}),
         "kernels": [asdict(kernel) for kernel in estimates.kernels[i]],
     }
 
@@ -99,4 +103,13 @@ def _tables(value: dict[str, Any]) -> list[Any]:
             f"Not in the profile, so estimated from their size alone ({percent(share)} of the time): "
             + ", ".join(value["unprofiled"])
         )
+    if value["unbounded"]:
+        parts.append(
+            f"What the bodies of {', '.join(value['unbounded'])} take is not known, so there is no upper end: "
+            "hwnas measure runs the model."
+        )
     return parts
+
+
+def _finite(ms: float) -> float | None:
+    return float(ms) if math.isfinite(ms) else None

@@ -24,7 +24,7 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         metavar="N|ray|ray://HOST:PORT",
-        help="Evaluate networks in N processes or on a Ray cluster (extra ray), one thread each; the result is the same for any number.",
+        help="Evaluate networks in N processes or on a Ray cluster (extra ray), one thread each; the same result for any N.",
         show_default=False,
     ),
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from devices import plugins
 from hwnas.errors import SearchError
-from hwnas.settings import validated
+from hwnas.settings import check_arguments, validated
 
 if TYPE_CHECKING:
     from hwnas.problem import Problem
@@ -36,7 +36,7 @@ def check(name: str, settings: Mapping[str, Any]) -> LearnSettings | None:
     plugin = plugins.load(_HERE, name, kind="searcher")
     learning: type[LearnSettings] | None = getattr(plugin, "Learning", None)
     if learning is None or "distribution" in settings:
-        _require_known(name, settings, _own(plugin))
+        _check_own(name, plugin, settings)
         return None
     _require_known(name, settings, [*_own(plugin), *learning.model_fields])
     return validated(learning, settings, f"searcher {name!r}")
@@ -50,7 +50,7 @@ def open(name: str, problem: Problem, **settings: Any) -> Searcher:  # noqa: A00
         SearchError: the searcher stands on a library that is not installed.
     """
     plugin = plugins.load(_HERE, name, kind="searcher")
-    _require_known(name, settings, _own(plugin))
+    _check_own(name, plugin, settings)
     try:
         searcher: Searcher = plugin(problem, **settings)
     except ModuleNotFoundError as error:
@@ -59,6 +59,11 @@ def open(name: str, problem: Problem, **settings: Any) -> Searcher:  # noqa: A00
             hint=f"Install it with: pip install 'hwnas[{name}]'",
         ) from error
     return searcher
+
+
+def _check_own(name: str, plugin: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+    _require_known(name, settings, _own(plugin))
+    check_arguments(f"searcher {name!r}", plugin, _own(plugin), settings)
 
 
 def _own(plugin: Callable[..., Any]) -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from devices import plugins
 from devices.events import OnEvent, ignore
+from hwnas.settings import check_arguments
 from hwnas.task import Task
 
 _HERE = sys.modules[__name__]
@@ -19,6 +21,18 @@ _COMMON = ("path", "seed", "flip", "on_event")
 def names() -> list[str]:
     """Names of all tasks, without importing them."""
     return plugins.names(_HERE)
+
+
+def check(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse an unknown task or setting before anything is done for it.
+
+    Raises:
+        ValueError: names the nearest match, or the value that is of another type.
+    """
+    plugin = plugins.load(_HERE, name, kind="task")
+    known = [parameter for parameter in inspect.signature(plugin).parameters if parameter not in _COMMON]
+    plugins.require_known(f"task {name!r} has no setting", settings, ["path", "flip", *known])
+    check_arguments(f"task {name!r}", plugin, known, settings)
 
 
 def open(  # noqa: A001 - read as hwnas.tasks.open
@@ -45,8 +59,7 @@ def open(  # noqa: A001 - read as hwnas.tasks.open
             superfluous.
         InvalidData: the data is missing, damaged or not fit for classification.
     """
+    check(name, settings)
     plugin = plugins.load(_HERE, name, kind="task")
-    known = [parameter for parameter in inspect.signature(plugin).parameters if parameter not in _COMMON]
-    plugins.require_known(f"task {name!r} has no setting", settings, ["path", "flip", *known])
     task: Task = plugin(path=None if path is None else Path(path), seed=seed, flip=flip, on_event=on_event, **settings)
     return task

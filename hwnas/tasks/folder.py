@@ -39,7 +39,7 @@ def open_folder(
     """
     if path is None:
         raise ValueError("the task 'folder' needs a path: the folder that holds train/CLASS/*.png")
-    if type(size) is not int or size < 1:
+    if size is None or size < 1:
         raise ValueError(
             f"the task 'folder' needs size, the side in pixels to which images are resized, e.g. 64; got {size!r}"
         )
