@@ -10,6 +10,9 @@ import numpy as np
 
 _LONGEST_SIDE = 2**48  # elements; no memory holds more
 
+SHARES = "shares"
+"""Attribute of a kernel that makes no copy: the number of the operand that its results lie in, as a view or in its place."""
+
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
 
@@ -47,7 +50,7 @@ class Kernel:
         kind: operator with its domain where it has one: ``Conv``, ``com.microsoft.nchwc:Conv``, ``com.microsoft:QGemm``.
         inputs: operands in the runtime's order; a missing optional input is left out.
         outputs: types of the results.
-        attributes: sorted pairs of the runtime's attributes that are numbers, strings or tuples of them.
+        attributes: sorted pairs of the runtime's attributes that are numbers, strings or tuples of them; :data:`SHARES` is ours.
     """
 
     kind: str

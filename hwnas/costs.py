@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from devices import Device, ExecutedKernel, Graph
 from devices.events import OnEvent, Progress, ignore
 from hwnas.space import Genotypes, SearchSpace
-from predictors import LatencyPredictor, bytes_in_use, kept_bytes
+from predictors import LatencyPredictor, MemoryRules
 from predictors.calibration import Calibration
 
 Floats = NDArray[np.float64]
@@ -183,7 +183,12 @@ def compile_costs(
 
     files = [_model_bytes(graph, index) for graph in graphs]
     added = [
-        np.column_stack([summed([costs.latency_ms, costs.over_ms, _weight_bytes(low.kernels)], place), of_place])
+        np.column_stack(
+            [
+                summed([costs.latency_ms, costs.over_ms, _weight_bytes(low.kernels, predictor.memory_rules_)], place),
+                of_place,
+            ]
+        )
         for costs, low, place, (of_place, _) in zip(
             predictor.kernel_costs(lowerings), lowerings, places, files, strict=True
         )
@@ -191,7 +196,7 @@ def compile_costs(
     highest = []
     for low, place in zip(lowerings, places, strict=True):
         live = np.zeros((len(index), 1))
-        np.maximum.at(live[:, 0], place, bytes_in_use(low.kernels))
+        np.maximum.at(live[:, 0], place, predictor.memory_rules_.bytes_in_use(low.kernels))
         highest.append(live)
     return CompiledCosts(
         space,
@@ -227,9 +232,9 @@ def kernel_places(kernels: Sequence[ExecutedKernel], places: Container[str]) -> 
     return settled
 
 
-def _weight_bytes(kernels: Sequence[ExecutedKernel]) -> Floats:
+def _weight_bytes(kernels: Sequence[ExecutedKernel], rules: MemoryRules) -> Floats:
     """``(n,)`` bytes of each kernel's constants, as the runtime keeps them."""
-    return np.array([kept_bytes(k.kernel) for k in kernels], np.float64)
+    return np.array([rules.kept_bytes(k.kernel) for k in kernels], np.float64)
 
 
 def _model_bytes(graph: Graph, index: Mapping[str, int]) -> tuple[Floats, int]:
