@@ -164,7 +164,7 @@ class LatencyPredictor:
         rows = iter(zip(bounds.tolist(), profiled.tolist(), strict=True))
         kernels = tuple(
             tuple(
-                KernelEstimate(k.kernel.kind, k.nodes, float(ms), BOUNDS[bound], known)
+                KernelEstimate(k.kernel.kind, k.nodes, float(ms), BOUNDS[bound], known, k.reads)
                 for k, ms, (bound, known) in zip(low.kernels, c.latency_ms, rows, strict=False)
             )
             for low, c in zip(lowerings, costs, strict=True)

@@ -13,9 +13,9 @@ import devices
 import hwnas.spaces
 import hwnas.tasks
 from hwnas.config import load
-from hwnas.costs import kernel_places
 from hwnas.errors import InvalidConfig
 from hwnas.int8_search import Int8Accuracy, Int8Space
+from hwnas.places import kernel_places
 from hwnas.quantize import Quantizer
 from hwnas.run import run
 from hwnas.space import SearchSpace
