@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from devices.spec import runtime_of
 from hwnas.certificate import Certificate, FileRecord
 from hwnas.paired import Drop
 
@@ -37,7 +38,9 @@ class _Way:
 _WAYS = {
     ".onnx": _Way(
         "import numpy as np\nimport onnxruntime",
-        'session = onnxruntime.InferenceSession("{deploy}", providers=["CPUExecutionProvider"])',
+        "options = onnxruntime.SessionOptions()\n"
+        "options.intra_op_num_threads = {threads}  # as certified\n"
+        'session = onnxruntime.InferenceSession("{deploy}", options, providers=["CPUExecutionProvider"])',
         'session.run(None, {{"{input}": x[None]}})[0]',
     ),
     ".engine": _Way(
@@ -54,7 +57,11 @@ _WAYS = {
     ),
     ".xml": _Way(
         "import numpy as np\nimport openvino",
-        'settings = {{"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "{precision}"}}  # else bfloat16 where it can\n'
+        "settings = {{\n"
+        '    "PERFORMANCE_HINT": "LATENCY",\n'
+        '    "INFERENCE_NUM_THREADS": {threads},  # as certified\n'
+        '    "INFERENCE_PRECISION_HINT": "{precision}",  # else bfloat16 where it can\n'
+        "}}\n"
         'model = openvino.Core().compile_model("{deploy}", "CPU", settings)',
         "model(x[None])[0]",
     ),
@@ -81,7 +88,10 @@ def example(certificate: Certificate) -> str:
     return _EXAMPLE.format(
         imports=way.imports,
         opening=way.opening.format(
-            deploy=certificate.deploy, device=settings.get("device"), precision=settings.get("precision")
+            deploy=certificate.deploy,
+            device=settings.get("device"),
+            precision=settings.get("precision"),
+            threads=settings.get("threads", 1),
         ),
         answer=way.answer.format(input=given.name, device=settings.get("device")),
         classes=list(certificate.classes),
@@ -118,11 +128,19 @@ def readme(certificate: Certificate) -> str:
 
 Input `{given.name}`: float32 {given.shape}, {given.layout}. Images with {channels} channel{"s" if channels > 1 else ""},
 {resized}pixels divided by 255, then less the mean {list(given.mean)}, over the standard deviation {list(given.std)}.
-Output: one number for each of the {len(certificate.classes)} classes; the largest wins.
+Output: one number for each of the {len(certificate.classes)} classes; the largest wins.{_elsewhere(certificate)}
 
 ```python
 {example(certificate)}```
 """
+
+
+def _elsewhere(certificate: Certificate) -> str:
+    """A sentence where the code does not run the file on the runtime that it was certified on."""
+    spec = certificate.device_info.spec
+    if PurePath(certificate.deploy).suffix != ".onnx" or runtime_of(spec) == "onnxruntime":
+        return ""
+    return f"\nThe certificate is of {spec}; the code shows how the network is fed, with ONNX Runtime."
 
 
 def _paired(certificate: Certificate) -> str:

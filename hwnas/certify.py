@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import devices
-from devices import Graph, Profile
+from devices import DeviceInfo, Graph, Profile
 from devices.events import OnEvent, ignore
+from devices.journal import differences
 from devices.versions import versions
 from hwnas import bundle as bundles
 from hwnas import certificate as certificates
@@ -34,7 +35,7 @@ from hwnas.certificate import (
     UnmeasuredFile,
 )
 from hwnas.deployment import choose
-from hwnas.errors import InvalidData
+from hwnas.errors import InvalidData, ProvenanceMismatch
 from hwnas.measured_files import DeviceTerms, Findings, Predicted, identity, measure, without_refused
 from hwnas.quality import qualities_of, remembered
 from hwnas.seed_records import Seeds
@@ -108,14 +109,15 @@ def certify_again(
     seed: int = 0,
     on_event: OnEvent = ignore,
 ) -> Certificate:
-    """Certify a bundle that has a certificate, from the bundle alone: on its devices, each with its budget, or on another alone,
-    with that of the first.
+    """Certify a bundle that has a certificate, from the bundle alone: on its devices, each with its budget, as far as they are of
+    this machine; or on ``device`` alone, here or elsewhere, with its budget if it is one of them, else with that of the first.
 
     Without ``task`` the accuracies are those of the former certificate, and a note says so.
 
     Raises:
         InvalidData: no certificate, or it is damaged; the task is another one; or it is needed for a file that is new.
-        ProvenanceMismatch: a file is not the one that was certified; or an engine is for another device.
+        ProvenanceMismatch: a file is not the one that was certified; an engine is for another device; or no device was named, and
+            those of the certificate are of another machine.
         DeviceError: the device is not there.
         HwnasError: the bundle cannot be written.
     """
@@ -128,12 +130,13 @@ def certify_again(
             hint=f"Give the task {former.task}, or none.",
         )
     records: tuple[Certificate | DeviceRecord, ...] = (former, *former.also)
-    known = {record.device_info.spec: record for record in records}
     found: list[Findings] = []
-    for spec in known if device is None else (device,):
+    for spec in [record.device_info.spec for record in records] if device is None else [device]:
         contents = bundles.contents(folder, spec)
         with devices.open(spec, on_event=on_event) as opened:
-            record = known.get(opened.info.spec)
+            record = next((r for r in records if r.device_info.spec == opened.info.spec), None)
+            if device is None and record is not None:
+                _require_same_machine(record, opened.info)
             target = DeviceTerms(spec, former.budget)
             if record is not None:
                 target = DeviceTerms(spec, record.budget, _predicted(record.files))
@@ -154,6 +157,16 @@ def certify_again(
         seeds=former.seeds,
     )
     return _issue(folder, terms, found)
+
+
+def _require_same_machine(record: Certificate | DeviceRecord, info: DeviceInfo) -> None:
+    fields = differences(info.hardware, record.device_info.hardware)
+    if fields:
+        raise ProvenanceMismatch(
+            f"The certificate is of {info.spec} on another machine; this one",
+            fields,
+            hint=f"Name the device: --device {info.spec} for this machine, --device ssh://user@host/{info.spec} for one elsewhere.",
+        )
 
 
 def _network_input(path: Path, graph: Graph, task: Task) -> NetworkInput:

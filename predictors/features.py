@@ -81,6 +81,7 @@ CONTEXT_FEATURES = (
     "reads_input",
 )
 _GATHER = [SORTS.index(sort) for sort in ("convolution", "product")]
+_MULTIPLIES = ("convolution", "product")
 _RECENT = 3  # kernels
 _LEAST_BYTES = 64
 _LONG_AGO = 128  # kernels, or never before in the run
@@ -192,7 +193,7 @@ def _row(kernel: Kernel) -> tuple[str, str, list[float]]:
     """Family, sort, and the numbers from which :func:`kernel_table` makes its columns."""
     sort, w = work(kernel)
     data = [o.type for o in kernel.inputs if not o.constant] or [o.type for o in kernel.inputs]
-    weights = [o.type for o in kernel.inputs if o.constant]
+    weights = [o.type for o in kernel.inputs if o.constant and len(o.type.shape) > 1] or data[1:2]
     source = data[0] if data else kernel.outputs[0]
     target = kernel.outputs[0] if kernel.outputs else source
     heaviest = max(weights, key=lambda t: t.nbytes, default=source)
@@ -200,7 +201,8 @@ def _row(kernel: Kernel) -> tuple[str, str, list[float]]:
     read, stored = sum(t.nbytes for t in data), kernel.weight_bytes
     if "Gather" in kernel.kind:  # reads only the rows it takes
         read, stored = min(read, target.nbytes + 8 * target.size), min(stored, target.nbytes)
-    names = kernel.kind, w.variant, "bytes" if _item_bytes(source) == 1 else ""
+    bytes_of = f"{source.dtype} by {heaviest.dtype}" if sort in _MULTIPLIES else "bytes"
+    names = kernel.kind, w.variant, bytes_of if _item_bytes(source) == 1 else ""
     return (
         "/".join(name for name in names if name),
         sort,

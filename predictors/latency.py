@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, final
@@ -100,14 +100,14 @@ class LatencyPredictor:
         self.held_out_ms_ = dict(zip(timed, (1e3 * held_out_s).tolist(), strict=False))
         p50_ms = np.array([profile.timings[d].p50_ms for d in timed])
         self.calibration_ = Calibration.fit(1e3 * held_out_s, 1e3 * latency, p50_ms, self._difficulty(data, costs))
-        self.lowering_errors_ = self._errors_of_lowering(profile)
+        self.lowering_errors_ = self._errors_of_lowering(profile, whole_s)
         return self
 
-    def _errors_of_lowering(self, profile: Profile) -> Floats:
+    def _errors_of_lowering(self, profile: Profile, whole: Collection[str]) -> Floats:
         """How far latencies by learned kernels are from those by the kernels executed, as the logarithms of factors, of networks
-        that the lowering was not learnt from."""
+        among the ``whole`` that the lowering was not learnt from."""
         turn = np.random.default_rng(self.seed).permutation(len(profile.graphs)) % _NOT_LOWERED
-        out = {d: graph for (d, graph), of in zip(profile.graphs.items(), turn, strict=True) if not of}
+        out = {d: graph for (d, graph), of in zip(profile.graphs.items(), turn, strict=True) if not of and d in whole}
         if not out:
             return np.array([np.log(_UNPROFILED)])
         kept = {d: graph for d, graph in profile.graphs.items() if d not in out}
@@ -172,17 +172,18 @@ class LatencyPredictor:
         each = np.concatenate([np.empty(0), *(c.latency_ms for c in costs)])
         expected = self.calibration_.expected_error(self._difficulty(data, each), own + self.run_overhead_ms)
         low, high = self.calibration_.interval(expected)
+        upper = self.calibration_.p50_upper(expected, guarantee)
         learned = np.array([low.learned for low in lowerings], bool)
-        off, off_at_most = (
-            np.exp(np.where(learned, conformal_quantile(self.lowering_errors_, level), 0.0))
-            for level in (LEVEL, guarantee)
-        )
+        off, off_at_most = (conformal_quantile(self.lowering_errors_, level) for level in (LEVEL, guarantee))
+        low = np.where(learned, 1 / _with(off, 1 / low), low)
+        high = np.where(learned, _with(off, high), high)
+        upper = np.where(learned, _with(off_at_most, upper), upper)
         return Estimates(
             latency,
             latency * self.calibration_.p50,
-            np.maximum((latency - under) * low / off, 0.0),
-            (latency + over) * high * off,
-            (latency + over) * self.calibration_.p50_upper(expected, guarantee) * off_at_most,
+            np.maximum((latency - under) * low, 0.0),
+            (latency + over) * high,
+            (latency + over) * upper,
             tuple(self.memory_rules_.peak(low.kernels) for low in lowerings),
             kernels,
             tuple("learned" if low.learned else "exact" for low in lowerings),
@@ -291,6 +292,13 @@ def _predict(model: KernelModel | TransferredModel, correction: Correction, data
     networks = int(data.network.max(initial=-1)) + 1
     totals: Floats = np.bincount(data.network, costs, networks).astype(np.float64)
     return costs, totals + correction.run
+
+
+def _with(off: float, bounds: Floats) -> Floats:
+    """``(n,)`` upper bounds of an error, as factors, when there is another one of at most ``off`` (the logarithm of a factor) that
+    is independent of it."""
+    logs = np.log(bounds)
+    return np.asarray(bounds * np.exp(np.hypot(logs, off) - np.abs(logs)), np.float64)
 
 
 def _doubt(model: KernelModel | TransferredModel, data: Executions) -> Floats:

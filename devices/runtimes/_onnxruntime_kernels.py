@@ -25,9 +25,10 @@ from devices.runtimes._onnxruntime_mapping import map_nodes
 from devices.runtimes.onnxruntime import MEMORY_RUNS, WARMUP_RUNS
 
 _DTYPES = {"float": "float32", "double": "float64"}
-_PROFILER_S = 4e-6  # that the profiler adds to a kernel at most
+_PROFILER_S, _PROFILER_SD_S = 2.5e-6, 1e-6  # that the profiler adds to a kernel: what is usual, and how far it may be from that
+_WHOLE_SD = 0.01  # with which whole runs with and without it can be compared, as a fraction
 _LEAST = 0.05  # of a kernel's profiled time: what it takes at least
-_FLOOR_S = 0.5e-6
+_CUT_OFF_S = 0.5e-6  # of a kernel's time on average: the profiler has whole microseconds
 _CONTROL_FLOW = ("If", "Loop", "Scan")
 _BLOCKED = "com.microsoft.nchwc"  # domain of the kernels that work on blocks of channels, and name of that layout
 
@@ -37,9 +38,9 @@ def executed(graph: Graph, optimised: Blob, trace: Blob, wholes: Blob | None = N
     without the profiler, as 64-bit floats; with them, the times are what kernels take without it."""
     lowered = onnx.ModelProto.FromString(bytes(optimised)).graph
     runs = _Runs.read(lowered, trace)
-    seconds = np.array(runs.seconds)
+    seconds = runs.seconds
     if wholes is not None:
-        seconds = _without_profiler(seconds, _fastest_quarter(np.frombuffer(wholes)))
+        seconds = _without_profiler(seconds, runs.whole_s, _fastest_quarter(np.frombuffer(wholes)))
     constants = {tensor.name: _tensor_type(tensor) for tensor in lowered.initializer}
     outputs = {value.name for value in lowered.output}
     nodes = map_nodes(graph, lowered).kernels
@@ -89,11 +90,13 @@ class _Runs:
 
     Attributes:
         shapes: types of the inputs that the profiler names (it leaves packed weights out) and of the outputs.
-        seconds: the node's time.
+        seconds: the node's time, as the profiler has it.
+        whole_s: what all of them take in the fastest quarter of the runs.
     """
 
     shapes: list[tuple[tuple[TensorType, ...], tuple[TensorType, ...]]]
-    seconds: list[float]
+    seconds: NDArray[np.float64]
+    whole_s: float
 
     @classmethod
     def read(cls, lowered: onnx.GraphProto, trace: Blob) -> _Runs:
@@ -104,7 +107,9 @@ class _Runs:
             raise UnsupportedOp("The profiler's trace does not fit the optimised graph.")
         shapes = [(_types(e["args"]["input_type_shape"]), _types(e["args"]["output_type_shape"])) for e in last]
         micros = np.array([e["dur"] for e in events], float).reshape(-1, len(wanted))
-        return cls(shapes, _typical(micros).tolist())
+        warm = micros[min(WARMUP_RUNS, len(micros) - 1) :]
+        totals = warm.sum(axis=1) * 1e-6 + _CUT_OFF_S * len(wanted)
+        return cls(shapes, _typical(warm), _fastest_quarter(totals))
 
 
 def _events(lowered: onnx.GraphProto, trace: Blob) -> list[dict[str, Any]]:
@@ -125,22 +130,27 @@ def _events(lowered: onnx.GraphProto, trace: Blob) -> list[dict[str, Any]]:
 def _typical(micros: NDArray[np.float64]) -> NDArray[np.float64]:
     """``(kernels,)`` seconds of ``(runs, kernels)`` whole microseconds: the mean over the faster half of the runs, plus half
     of the microsecond that the profiler cuts off. A mean keeps what a median of whole numbers loses."""
-    warm = micros[min(WARMUP_RUNS, len(micros) - 1) :]
-    total = warm.sum(axis=1)
-    fast: NDArray[np.float64] = warm[np.argsort(total, kind="stable")[: max(1, len(warm) // 2)]].mean(axis=0)
-    return fast * 1e-6 + _FLOOR_S
+    total = micros.sum(axis=1)
+    fast: NDArray[np.float64] = micros[np.argsort(total, kind="stable")[: max(1, len(micros) // 2)]].mean(axis=0)
+    return fast * 1e-6 + _CUT_OFF_S
 
 
 def _fastest_quarter(seconds: NDArray[np.float64]) -> float:
-    """Their mean. The clock of whole runs is fine enough for it, and it repeats better than that of the faster half."""
+    """Their mean. It repeats better than that of the faster half; of single kernels, which are timed in whole microseconds, it
+    would be too few."""
     return float(np.sort(seconds)[: max(1, len(seconds) // 4)].mean())
 
 
-def _without_profiler(seconds: NDArray[np.float64], whole_s: float) -> NDArray[np.float64]:
-    """``(kernels,)`` times that add up to the run without the profiler. What is too much is the profiler's, the same for each
-    kernel, as far as it can be; the rest is how the machine was, the same factor for all."""
-    each = np.clip((seconds.sum() - whole_s) / len(seconds), 0, _PROFILER_S)
-    left = np.maximum(seconds - each, _LEAST * seconds)
+def _without_profiler(seconds: NDArray[np.float64], profiled_s: float, whole_s: float) -> NDArray[np.float64]:
+    """``(kernels,)`` times that add up to the run without the profiler.
+
+    The profiler adds the same to each kernel: what runs with it take longer, weighed with what is usual by how well either is
+    known, and no more than the shortest kernel takes. What is left is how the machine was, the same factor for all.
+    """
+    n = len(seconds)
+    known, usual = (_WHOLE_SD * whole_s / n) ** -2, _PROFILER_SD_S**-2
+    each = ((profiled_s - whole_s) / n * known + _PROFILER_S * usual) / (known + usual)
+    left = np.maximum(seconds - np.clip(each, 0, seconds.min() + _CUT_OFF_S), _LEAST * seconds)
     return np.asarray(left * (whole_s / left.sum()), np.float64)
 
 
