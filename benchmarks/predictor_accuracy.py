@@ -147,11 +147,9 @@ def report(measured: Measured, predictor: LatencyPredictor, profile: Profile) ->
         known = np.isfinite(predicted) & of_families
         lines.append(row(name, predicted[known], latency[known]))
     lines += PEERS
-    told = np.array([low.memory.memory_bytes for low in lowerings], np.float64)
+    told = np.array([low.memory.memory_bytes if low.memory is not None else np.nan for low in lowerings])
     said = np.array([m.memory_bytes for m in exact.memory], np.float64)
-    runtime = np.array([low.memory.source == "runtime" for low in lowerings])
-    if runtime.any():
-        lines += ["", *(memory_row(f"memory: {g.name}", said[g.of & runtime], told[g.of & runtime]) for g in rows)]
+    lines += ["", *(memory_row(f"memory: {g.name}", said[g.of], told[g.of]) for g in rows)]
     if any(k.seconds is not None for low in lowerings for k in low.kernels):
         lines += ["\nkinds of kernels by what they add to the error", *kernel_kinds(lowerings, exact.kernels, latency)]
     value = {

@@ -75,7 +75,7 @@ def main() -> None:
         started = time.perf_counter()
         compiled = compile_costs(space, predictor, device)
         print(f"compile: {time.perf_counter() - started:.1f} s")
-        lowerings = predictor.lower(graphs, device)
+        lowerings = [device.lower(graph) for graph in graphs]
 
     first, second = (np.array([t.latency_ms for t in visit]) for visit in visits)
     latency = np.sqrt(first * second)
@@ -101,9 +101,9 @@ def main() -> None:
     )
     print(coverage("upper bound of p50", p50 <= estimates.p50_upper_ms, 0.95))
     print(coverage("upper bound of p50, compiled", p50 <= costs.upper_ms, 0.95))
-    measured_memory = np.array([low.memory.memory_bytes for low in lowerings], np.float64)
-    by_liveness = np.array([m.memory_bytes for m in estimates.memory], np.float64)
-    print(memory_row("memory by liveness", by_liveness, measured_memory))
+    measured_memory = np.array([low.memory.memory_bytes for low in lowerings if low.memory is not None], np.float64)
+    from_kernels = np.array([m.memory_bytes for m in estimates.memory], np.float64)
+    print(memory_row("memory", from_kernels, measured_memory))
     print(memory_row("memory, compiled", costs.memory_bytes, measured_memory))
 
 

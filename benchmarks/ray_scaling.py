@@ -56,7 +56,7 @@ def journal(workers: int | str | None, evaluations: int, epochs: int, threads: i
     problem = Problem(space, SumOfOptions(), Budget(latency_ms=20.0), 0)
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
         own = Path(folder)
-        model = judging.judge(config, judging.estimate(config, space, task, own), space, task)
+        model = judging.ranking_model(config, judging.accuracy_model(config, space, task, own), space, task)
         started = time.perf_counter()
         with Journal(own / "journal", {}) as units, spread(workers, model, config, task, own, threads=threads) as judge:
             searcher = searchers.open("guided", problem)

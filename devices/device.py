@@ -139,7 +139,7 @@ class Device(ABC):
     @abstractmethod
     def lower(self, graph: Graph, *, memory: bool = True) -> Lowering:
         """What the runtime makes of a model, with the kernels' seconds as they are now; it is not loaded for timing. Without
-        ``memory`` the runtime is not asked for what it needs, which takes a third of the time: that is estimated.
+        ``memory`` a runtime is not asked for what it needs, which takes a third of the time.
 
         Raises:
             UnsupportedOp, DeviceOutOfMemory, DeviceCrashed, DeviceTimedOut: likewise.

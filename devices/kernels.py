@@ -15,6 +15,9 @@ CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "TensorIterator"})
 _LONGEST_SIDE = 2**48  # elements; no memory holds more
 _PACKED_BITS = {"int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2}  # several elements in a byte
 
+SHARES = "shares"
+"""Attribute of a kernel that makes no copy: the number of the operand that its results lie in, as a view or in its place."""
+
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
 
@@ -71,7 +74,7 @@ class Kernel:
         kind: operator with its domain where it has one: ``Conv``, ``com.microsoft.nchwc:Conv``, ``com.microsoft:QGemm``.
         inputs: operands in the runtime's order; a missing optional input is left out.
         outputs: types of the results.
-        attributes: sorted pairs of the runtime's attributes that are numbers, strings or tuples of them.
+        attributes: sorted pairs of the runtime's attributes that are numbers, strings or tuples of them; :data:`SHARES` is ours.
     """
 
     kind: str

@@ -62,13 +62,14 @@ class Lowering:
     """What the runtime makes of a graph: its kernels in the order of execution, and the memory they need.
 
     Attributes:
+        memory: as the device counts it; None if it was not asked.
         slowness: how slow the sentinels were around the time at which the kernels were, relative to their best in the profile.
             The kernels' seconds in a :class:`Profile` are divided by it already.
         learned: whether this is what the runtime would do as far as a profile tells, and not what it did.
     """
 
     kernels: tuple[ExecutedKernel, ...]
-    memory: Memory
+    memory: Memory | None = None
     slowness: float = 1.0
     learned: bool = False
 
@@ -149,7 +150,7 @@ class ProfileWriter:
                 "new": self._parts.take_new(),
                 "source": source,
                 "kernels": kernels,
-                "memory": asdict(lowering.memory),
+                "memory": None if lowering.memory is None else asdict(lowering.memory),
                 "sentinels_ms": dict(sentinels_ms),
             }
         )
@@ -292,7 +293,9 @@ def _timing(value: Mapping[str, Any]) -> Timing:
     return timing
 
 
-def _memory(value: Mapping[str, Any]) -> Memory:
+def _memory(value: Mapping[str, Any] | None) -> Memory | None:
+    if value is None:
+        return None
     memory = Memory(**value)
     if not isinstance(memory.memory_bytes, int) or min(memory.weight_bytes, memory.activation_bytes) < 0:
         raise ValueError(f"memory of {memory.memory_bytes!r} bytes")

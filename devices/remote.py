@@ -202,9 +202,11 @@ class WorkerSession:
     def lowering(self, *, memory: bool = True) -> Lowering:
         """Kernels and memory together; see :meth:`devices.Device.lower`."""
         runtime = self._device.runtime
-        if not memory or not isinstance(runtime, ReadsMemory):
+        if not isinstance(runtime, ReadsMemory):
             kernels = self.kernels()
             return Lowering(kernels, estimated_memory(kernels))
+        if not memory:
+            return Lowering(self.kernels())
         reply, files = self._ask_with_model("lower", runtime.trace_model(self._graph))
         return Lowering(self._executed(files[: reply["traced"]]), runtime.memory_of(files[reply["traced"] :]))
 

@@ -13,33 +13,9 @@ from devices.spec import runtime_of
 from hwnas import native
 from hwnas.certificate import FLOAT, INT8, Built
 from hwnas.errors import InvalidData
+from hwnas.formats import FORMATS, of_file
 
-FP16, INT8_FOR_TENSORRT = "model.fp16.onnx", "model.int8.tensorrt.onnx"
-"""What engines are built of beside :data:`FLOAT`; where the whole run is for TensorRT its :data:`INT8` is in that flavour."""
-
-OF_RUNTIME: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "tensorrt": {
-        "model.fp32.engine": (FLOAT,),
-        "model.fp16.engine": (FP16,),
-        "model.int8.engine": (INT8_FOR_TENSORRT, INT8),
-    },
-    "openvino": {"model.xml": (FLOAT,), "model.int8.xml": (INT8,)},
-    "torch": {"model.pt2": (FLOAT,)},
-}
-"""The files in a runtime's own format, from the most precise to the least, each with the ONNX files that it may be made of."""
-ENGINES = tuple(OF_RUNTIME["tensorrt"])
-
-_SOURCES = {name: sources for files in OF_RUNTIME.values() for name, sources in files.items()}
-_NOT_ELSEWHERE = {
-    "tensorrt": "an engine runs on TensorRT only; on a machine with the GPU: hwnas certify BUNDLE --device tensorrt",
-    "openvino": "IR runs on OpenVINO only: hwnas certify BUNDLE --device openvino",
-    "torch": "a program runs on torch only: hwnas certify BUNDLE --device torch",
-}
-_INSTEAD_OF_ONNX = {
-    "tensorrt": "the engines are what runs on TensorRT",
-    "openvino": "the IR made of it is what is shipped for OpenVINO",
-    "torch": "torch runs the program instead",
-}
+ENGINES = tuple(FORMATS["tensorrt"].files)
 
 
 @dataclass(frozen=True)
@@ -66,24 +42,30 @@ def contents(folder: Path, spec: str) -> Contents:
         raise InvalidData(f"{folder} holds no {FLOAT}.", hint="Give the bundle folder of a run: RUN/bundle.")
     runtime = runtime_of(spec)
     onnx_files = _present(folder, (FLOAT, INT8))
-    own = _present(folder, OF_RUNTIME.get(runtime, ()))
-    if not any(source(folder, name).name == FLOAT for name in own):
-        if runtime == "torch":
+    form = FORMATS.get(runtime)
+    own = [] if form is None else _present(folder, form.files)
+    if form is not None and not any(source(folder, name).name == FLOAT for name in own):
+        if form.onnx_refused:
             raise InvalidData(
-                f"{folder} holds no model.pt2, and torch runs no ONNX files.",
-                hint='Run the run for torch: [device] spec = "torch". Or certify on a device that runs ONNX files.',
+                f"{folder} holds no {next(iter(form.files))}, and {runtime} runs no ONNX files.",
+                hint=f'Run the run for {runtime}: [device] spec = "{runtime}". Or certify on a device that runs ONNX files.',
             )
         own = []
-    unmeasured = dict.fromkeys(onnx_files, _INSTEAD_OF_ONNX[runtime]) if own else {}
-    for other, files in OF_RUNTIME.items():
-        if other != runtime:
-            unmeasured |= dict.fromkeys(_present(folder, files), _NOT_ELSEWHERE[other])
+    unmeasured = dict.fromkeys(onnx_files, form.instead_of_onnx) if form is not None and own else {}
+    for other in FORMATS.values():
+        if other is not form:
+            unmeasured |= dict.fromkeys(_present(folder, other.files), other.not_elsewhere)
     return Contents({name: graph(folder, name) for name in own or onnx_files}, unmeasured)
 
 
 def natives(folder: Path) -> list[Path]:
     """Every file of a bundle that is in a runtime's own format, the parts that it is of included."""
-    return [part for name in _present(folder, _SOURCES) for part in native.parts(folder / name)]
+    return [
+        part
+        for form in FORMATS.values()
+        for name in _present(folder, form.files)
+        for part in native.parts(folder / name)
+    ]
 
 
 def runs_engines(spec: str) -> bool:
@@ -93,7 +75,8 @@ def runs_engines(spec: str) -> bool:
 
 def source(folder: Path, name: str) -> Path:
     """The ONNX file that a file is made of; of an ONNX file itself."""
-    candidates = [folder / candidate for candidate in _SOURCES.get(name, (name,))]
+    form = of_file(name)
+    candidates = [folder / candidate for candidate in ((name,) if form is None else form.files[name])]
     return next((path for path in candidates if path.is_file()), candidates[0])
 
 
@@ -103,7 +86,7 @@ def graph(folder: Path, name: str) -> Graph:
     loaded = devices.load_onnx(made_of)
     if name in ENGINES:
         return engines.with_engine(loaded, made_of.read_bytes(), folder / name)
-    return replace(loaded, native=native.read(folder / name)) if name in _SOURCES else loaded
+    return replace(loaded, native=native.read(folder / name)) if of_file(name) is not None else loaded
 
 
 def built(folder: Path, name: str) -> Built | None:

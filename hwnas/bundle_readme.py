@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import PurePath
-
 from devices.spec import runtime_of
+from hwnas import formats
 from hwnas.certificate import Certificate, FileRecord
 from hwnas.paired import Drop
 
@@ -26,46 +24,6 @@ mean, std = np.array({mean}, np.float32), np.array({std}, np.float32)
 """
 
 
-@dataclass(frozen=True)
-class _Way:
-    """Python lines that load a file, and an expression that has it answer for ``x``."""
-
-    imports: str
-    opening: str
-    answer: str
-
-
-_WAYS = {
-    ".onnx": _Way(
-        "import numpy as np\nimport onnxruntime",
-        "options = onnxruntime.SessionOptions()\n"
-        "options.intra_op_num_threads = {threads}  # as certified\n"
-        'session = onnxruntime.InferenceSession("{deploy}", options, providers=["CPUExecutionProvider"])',
-        'session.run(None, {{"{input}": x[None]}})[0]',
-    ),
-    ".engine": _Way(
-        "from contextlib import ExitStack\nfrom pathlib import Path\n\n"
-        "import numpy as np\nfrom hwnas import devices\nfrom hwnas.bundle import graph",
-        'device = devices.open("tensorrt")\n'
-        'session = ExitStack().enter_context(device.load(graph(Path(), "{deploy}")))',
-        "session.infer(x[None])",
-    ),
-    ".pt2": _Way(
-        "import numpy as np\nimport torch",
-        'model = torch.export.load("{deploy}").module().to("{device}")',
-        'model(torch.from_numpy(x[None]).to("{device}")).detach()',
-    ),
-    ".xml": _Way(
-        "import numpy as np\nimport openvino",
-        "settings = {{\n"
-        '    "PERFORMANCE_HINT": "LATENCY",\n'
-        '    "INFERENCE_NUM_THREADS": {threads},  # as certified\n'
-        '    "INFERENCE_PRECISION_HINT": "{precision}",  # else bfloat16 where it can\n'
-        "}}\n"
-        'model = openvino.Core().compile_model("{deploy}", "CPU", settings)',
-        "model(x[None])[0]",
-    ),
-}
 _RESAMPLING = """\
 def resampling(old: int, new: int) -> np.ndarray:
     \"\"\"Bilinear with antialiasing.\"\"\"
@@ -84,7 +42,7 @@ def example(certificate: Certificate) -> str:
     if given.resize is not None:
         size = given.resize.size
         resize = f"    x = resampling(x.shape[1], {size}) @ x @ resampling(x.shape[2], {size}).T\n"
-    way, settings = _WAYS[PurePath(certificate.deploy).suffix], certificate.device_info.settings
+    way, settings = formats.snippet(certificate.deploy), certificate.device_info.settings
     return _EXAMPLE.format(
         imports=way.imports,
         opening=way.opening.format(
@@ -138,7 +96,7 @@ Output: one number for each of the {len(certificate.classes)} classes; the large
 def _elsewhere(certificate: Certificate) -> str:
     """A sentence where the code does not run the file on the runtime that it was certified on."""
     spec = certificate.device_info.spec
-    if PurePath(certificate.deploy).suffix != ".onnx" or runtime_of(spec) == "onnxruntime":
+    if formats.of_file(certificate.deploy) is not None or runtime_of(spec) == "onnxruntime":
         return ""
     return f"\nThe certificate is of {spec}; the code shows how the network is fed, with ONNX Runtime."
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, final
 
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from devices import Device, ExecutedKernel, Graph
 from devices.events import OnEvent, Progress, ignore
+from hwnas.places import kernel_places, place_of
 from hwnas.space import Genotypes, SearchSpace
-from predictors import LatencyPredictor, bytes_in_use, kept_bytes
+from predictors import LatencyPredictor, MemoryRules
 from predictors.calibration import Calibration
 
 Floats = NDArray[np.float64]
@@ -156,8 +157,8 @@ def compile_costs(
 ) -> CompiledCosts:
     """Predict every piece of a space, inside the networks of its :func:`cover`.
 
-    Each kernel belongs to the place that its nodes are named after; one that the runtime inserted, to the place of the kernel
-    that reads it. What a piece costs is the mean over the cover's networks that contain it.
+    Each kernel belongs to a place (:func:`hwnas.places.kernel_places`). What a piece costs is the mean over the cover's networks
+    that contain it.
 
     Args:
         space: what to compile.
@@ -167,11 +168,16 @@ def compile_costs(
         seed: the cover's; with the seed of the profile, no device is needed.
         guarantee: probability with which a network's median latency is below its upper bound.
         on_event: told after every network.
+
+    Raises:
+        ValueError: a node of a network is not named after a place.
     """
     genotypes = cover(space, seed)
     pieces = space.pieces(genotypes)
     index = {place: i for i, place in enumerate(space.places)}
     graphs = [space.graph(genotype) for genotype in genotypes]
+    if odd := [node.name for graph in graphs for node in graph.nodes if place_of(node.name) not in index]:
+        raise ValueError(f"node {odd[0]!r} is not named after a place of the space")
     lowerings = []
     for done, graph in enumerate(graphs, start=1):
         lowerings += predictor.lower([graph], device)
@@ -194,7 +200,12 @@ def compile_costs(
 
     files = [_model_bytes(graph, index) for graph in graphs]
     added = [
-        np.column_stack([summed([costs.latency_ms, costs.over_ms, _weight_bytes(low.kernels)], place), of_place])
+        np.column_stack(
+            [
+                summed([costs.latency_ms, costs.over_ms, _weight_bytes(low.kernels, predictor.memory_rules_)], place),
+                of_place,
+            ]
+        )
         for costs, low, place, (of_place, _) in zip(
             predictor.kernel_costs(lowerings), lowerings, places, files, strict=True
         )
@@ -202,7 +213,7 @@ def compile_costs(
     highest = []
     for low, place in zip(lowerings, places, strict=True):
         live = np.zeros((len(index), 1))
-        np.maximum.at(live[:, 0], place, bytes_in_use(low.kernels))
+        np.maximum.at(live[:, 0], place, predictor.memory_rules_.bytes_in_use(low.kernels))
         highest.append(live)
     return CompiledCosts(
         space,
@@ -216,31 +227,9 @@ def compile_costs(
     )
 
 
-def kernel_places(kernels: Sequence[ExecutedKernel], places: Container[str]) -> list[str]:
-    """The place of each kernel: of its last node; without nodes, of the first kernel that reads it, else of what it reads.
-
-    Raises:
-        ValueError: a node is not named after a place.
-    """
-    found: list[str | None] = [k.nodes[-1].partition("/")[0] if k.nodes else None for k in kernels]
-    for name, kernel in zip(found, kernels, strict=True):
-        if name is not None and name not in places:
-            raise ValueError(f"node {kernel.nodes[-1]!r} is not named after a place of the space")
-    for i in reversed(range(len(kernels))):
-        for at in kernels[i].reads:
-            if at >= 0 and not kernels[at].nodes and found[i] is not None:
-                found[at] = found[i]
-    last = next(name for name in found if name is not None)
-    settled = []
-    for name in found:
-        last = last if name is None else name
-        settled.append(last)
-    return settled
-
-
-def _weight_bytes(kernels: Sequence[ExecutedKernel]) -> Floats:
+def _weight_bytes(kernels: Sequence[ExecutedKernel], rules: MemoryRules) -> Floats:
     """``(n,)`` bytes of each kernel's constants, as the runtime keeps them."""
-    return np.array([kept_bytes(k.kernel) for k in kernels], np.float64)
+    return np.array([rules.kept_bytes(k.kernel) for k in kernels], np.float64)
 
 
 def _model_bytes(graph: Graph, index: Mapping[str, int]) -> tuple[Floats, int]:
@@ -249,7 +238,7 @@ def _model_bytes(graph: Graph, index: Mapping[str, int]) -> tuple[Floats, int]:
     model = graph.to_onnx({name: zeros[name] for name in graph.weights})
     of_place = np.zeros(len(index))
     for item in (*model.graph.node, *model.graph.initializer, *model.graph.value_info):
-        place = index.get(item.name.partition("/")[0])
+        place = index.get(place_of(item.name))
         if place is not None:
             size = item.ByteSize()
             of_place[place] += 1 + (size.bit_length() + 6) // 7 + size  # tag, length, content

@@ -18,6 +18,7 @@ from hwnas import bundle, int8_flavours, native
 from hwnas import certificate as certificates
 from hwnas.accuracy import SharedWeights
 from hwnas.certificate import FLOAT, INT8
+from hwnas.formats import FORMATS, FP16, INT8_FOR_TENSORRT
 
 if TYPE_CHECKING:
     from devices import Device, Graph, Profile
@@ -114,7 +115,8 @@ class Delivery:
         from hwnas.onnx_inference import logits
 
         spec = self.config.device.spec
-        wanted = () if bundle.runs_engines(spec) else bundle.OF_RUNTIME.get(runtime_of(spec), ())
+        form = None if bundle.runs_engines(spec) else FORMATS.get(runtime_of(spec))
+        wanted = () if form is None else tuple(form.files)
         sources = {name: path for name in wanted if (path := bundle.source(self._bundle, name)).is_file()}
         if not sources:
             return
@@ -138,11 +140,7 @@ class Delivery:
         from hwnas.engines import build_engines, write_fp16, write_int8
 
         own = int8_flavours.of(self.config.device.spec) is int8_flavours.TENSORRT
-        sources = (
-            [self._bundle / bundle.FP16]
-            if own
-            else [self._bundle / bundle.FP16, self._bundle / bundle.INT8_FOR_TENSORRT]
-        )
+        sources = [self._bundle / FP16] if own else [self._bundle / FP16, self._bundle / INT8_FOR_TENSORRT]
 
         def converted() -> Mapping[str, Any]:
             write_fp16(self._bundle)

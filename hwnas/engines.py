@@ -15,8 +15,9 @@ from devices.engine_file import EngineRecord
 from devices.engines import EngineBuilder, builder
 from devices.errors import InvalidModel, UnsupportedOp
 from devices.events import OnEvent, Progress, ignore
-from hwnas.bundle import ENGINES, FP16, INT8_FOR_TENSORRT, source
+from hwnas.bundle import ENGINES, source
 from hwnas.certificate import FLOAT
+from hwnas.formats import FP16, INT8_FOR_TENSORRT
 from hwnas.half import half
 from hwnas.int8_flavours import TENSORRT
 from hwnas.mixed_precision import int8_throughout

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 import devices
 from hwnas.accuracy import SharedWeights
-from hwnas.accuracy._one_by_one import OneByOne
-from hwnas.accuracy._ranking import calibration_images, ranking_split
 from hwnas.int8_flavours import CPU, Flavour
+from hwnas.one_by_one import OneByOne
 from hwnas.onnx_inference import logits
 from hwnas.quantize import Quantizer, like_int8
 from hwnas.space import Genotypes, SearchSpace
-from hwnas.task import Task, normalize
+from hwnas.task import Task, calibration_images, normalize, ranking_split
 
 if TYPE_CHECKING:
     from torch import nn

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from hwnas.task import Task
 
 
-def estimate(config: Config, space: SearchSpace, task: Task, folder: Path, on_event: OnEvent = ignore) -> AccuracyModel:
+def accuracy_model(
+    config: Config, space: SearchSpace, task: Task, folder: Path, on_event: OnEvent = ignore
+) -> AccuracyModel:
     """The accuracy model of section ``[accuracy]``; its checkpoints are in ``folder``."""
     return accuracy.open(
         config.accuracy.model,
@@ -31,14 +33,14 @@ def estimate(config: Config, space: SearchSpace, task: Task, folder: Path, on_ev
     )
 
 
-def judge(config: Config, estimate: AccuracyModel, space: SearchSpace, task: Task) -> AccuracyModel:
+def ranking_model(config: Config, model: AccuracyModel, space: SearchSpace, task: Task) -> AccuracyModel:
     """What ranks the networks: the model itself, or where the search is for INT8, its networks quantised."""
-    if config.search.precision == "float32" or not isinstance(estimate, SharedWeights):
-        return estimate
+    if config.search.precision == "float32" or not isinstance(model, SharedWeights):
+        return model
     ranking = accuracy.check(config.accuracy.model, config.accuracy.settings)
     assert isinstance(ranking, RankingSettings)
     return Int8Accuracy(
-        estimate,
+        model,
         space,
         task,
         validation_images=ranking.validation_images,

@@ -25,7 +25,7 @@ from hwnas.calibration import METHODS, Method
 from hwnas.int8_flavours import Flavour
 from hwnas.paired import Drop
 from hwnas.quantize import Quantizer
-from hwnas.sensitivity import Judge, Sensitivity, Timer, sensitivities
+from hwnas.sensitivity import AccuracyCheck, Sensitivity, Timer, sensitivities
 
 if TYPE_CHECKING:
     import onnx
@@ -146,13 +146,13 @@ def mix(
 
     quantizer = Quantizer(source, calibration, int8_flavours.of(device.info.spec))
     subset = np.random.default_rng(seed).permutation(len(labels))[:SUBSET]
-    judge = Judge(onnx.load(source), validation, labels, subset)
-    calibrated = _calibrated(quantizer, judge, calibration)
+    check = AccuracyCheck(onnx.load(source), validation, labels, subset)
+    calibrated = _calibrated(quantizer, check, calibration)
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
         timer = Timer(device, Path(folder), profile, seed, on_event)
         original, whole = devices.load_onnx(source), timer.graph(quantizer.int8(calibrated.method))
         float_ms, whole_ms = timer.learn(original, whole)
-        sensitivity = sensitivities(quantizer, calibrated.method, judge, timer, whole, on_event)
+        sensitivity = sensitivities(quantizer, calibrated.method, check, timer, whole, on_event)
         models: list[onnx.ModelProto] = []
         candidates: list[Candidate] = []
         first, further = plans(sensitivity, float_ms, whole_ms)
@@ -164,7 +164,7 @@ def mix(
                 correct_biases(model, quantizer.model, calibration[:CORRECTION_IMAGES])
             predicted_ms = whole_ms + sum(s.time_gained_ms for s in sensitivity if s.layer in plan)
             models.append(model)
-            candidates.append(Candidate(plan, judge.drop(model), predicted_ms, np.nan))
+            candidates.append(Candidate(plan, check.drop(model), predicted_ms, np.nan))
         measured = [whole_ms]
         if len(models) > 1:
             float_ms, *measured = timer.p50_ms([original, *map(timer.graph, models)], _MEASURING_S)
@@ -194,21 +194,21 @@ def int8_throughout(
 
     quantizer = Quantizer(source, calibration, flavour)
     subset = np.random.default_rng(seed).permutation(len(labels))[:SUBSET]
-    calibrated = _calibrated(quantizer, Judge(onnx.load(source), validation, labels, subset), calibration)
+    calibrated = _calibrated(quantizer, AccuracyCheck(onnx.load(source), validation, labels, subset), calibration)
     model = quantizer.int8(calibrated.method)
     if calibrated.corrected:
         correct_biases(model, quantizer.model, calibration[:CORRECTION_IMAGES])
     return model
 
 
-def _calibrated(quantizer: Quantizer, judge: Judge, calibration: NDArray[np.float32]) -> Calibrated:
+def _calibrated(quantizer: Quantizer, check: AccuracyCheck, calibration: NDArray[np.float32]) -> Calibrated:
     """The way whose network diverges least on the subset; biases are corrected for the best ranges only."""
-    divergences: dict[str, float] = {method: judge.on_subset(quantizer.int8(method))[1] for method in METHODS}
+    divergences: dict[str, float] = {method: check.on_subset(quantizer.int8(method))[1] for method in METHODS}
     best = min(METHODS, key=lambda method: divergences[method])
     model = quantizer.int8(best)
     correct_biases(model, quantizer.model, calibration[:CORRECTION_IMAGES])
     plain, with_correction = Calibrated(best, False, divergences), Calibrated(best, True, divergences)
-    divergences[with_correction.name] = judge.on_subset(model)[1]
+    divergences[with_correction.name] = check.on_subset(model)[1]
     return min(plain, with_correction, key=lambda way: divergences[way.name])
 
 

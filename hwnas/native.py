@@ -1,4 +1,4 @@
-"""Files in a runtime's own format (:meth:`devices.Device.native`): torch's programs, and OpenVINO's IR in its two files."""
+"""Files in a runtime's own format (:meth:`devices.Device.native`), in the parts that :mod:`hwnas.formats` says."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import devices
 from devices.atomic import write_bytes
 from hwnas.errors import ExportError, InvalidData
+from hwnas.formats import Beside, of_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from devices import Device, Graph
 
 _TOLERANCE = 1e-3  # of the largest output, as between module and ONNX file
-_TEXT_END = b"</net>"
 
 
 def parts(path: Path) -> list[Path]:
-    """The files that it is of: IR has its weights beside it."""
-    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+    """The files that it is of."""
+    beside = _beside(path)
+    return [path] if beside is None else [path, path.with_suffix(beside.suffix)]
 
 
 def read(path: Path) -> bytes:
@@ -35,12 +36,12 @@ def read(path: Path) -> bytes:
         InvalidData: one is missing.
     """
     try:
-        text, *weights = (part.read_bytes() for part in parts(path))
+        first, *second = (part.read_bytes() for part in parts(path))
     except OSError as error:
         raise InvalidData(
             f"{error.filename} cannot be read: {error.strerror}.", hint="Restore it from a copy, or run the run again."
         ) from error
-    return b"".join((text.rstrip(), *weights)) if weights else text
+    return b"".join((first.rstrip(), *second)) if second else first
 
 
 def write(content: bytes, path: Path) -> None:
@@ -49,11 +50,16 @@ def write(content: bytes, path: Path) -> None:
     Raises:
         HwnasError: the folder cannot be written.
     """
-    if path.suffix == ".xml":
-        text, end, weights = content.partition(_TEXT_END)
-        write_bytes(path.with_suffix(".bin"), weights)
-        content = text + end
+    if (beside := _beside(path)) is not None:
+        first, end, second = content.partition(beside.end)
+        write_bytes(path.with_suffix(beside.suffix), second)
+        content = first + end
     write_bytes(path, content)
+
+
+def _beside(path: Path) -> Beside | None:
+    form = of_file(path.name)
+    return None if form is None else form.beside
 
 
 def translate(device: Device, source: Path, path: Path, make_module: Callable[[], nn.Module] | None = None) -> None:

@@ -76,12 +76,14 @@ class ReportKernel:
         nodes: the graph's nodes in it, empty if the runtime inserted it.
         latency_ms: its share of the network's latency.
         bound: what limits it: ``"compute"``, ``"bytes"`` or ``"overhead"``.
+        reads: positions of the kernels that it reads; -1 for the network's inputs.
     """
 
     kind: str
     nodes: tuple[str, ...]
     latency_ms: float
     bound: str
+    reads: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

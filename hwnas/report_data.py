@@ -88,7 +88,7 @@ def report_data(run: str | os.PathLike[str], baselines: str | os.PathLike[str] |
             if f.predicted_p50_ms is not None
         ]
     kernels = tuple(
-        ReportKernel(k["kind"], tuple(k["nodes"]), k["latency_ms"], k["bound"])
+        ReportKernel(k["kind"], tuple(k["nodes"]), k["latency_ms"], k["bound"], tuple(k.get("reads", ())))
         for k in (certified["kernels"] if certified else ())
     )
     return ReportData(

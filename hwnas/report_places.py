@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from devices import Graph
+from hwnas.places import kernel_places
 from hwnas.report import ReportKernel, ReportPlace
 
 
@@ -13,8 +14,7 @@ def places(graph: Graph, kernels: Sequence[ReportKernel]) -> tuple[ReportPlace, 
 
     Args:
         graph: the float32 network, its nodes named ``PLACE/…``; its ends decide the shapes.
-        kernels: of that network or of its INT8 version. One that belongs to no place (a reorder that the runtime inserted)
-            counts for the place before it.
+        kernels: of that network or of its INT8 version.
     """
     shapes: dict[str, tuple[int, int, int]] = {}
     for node in graph.nodes:
@@ -26,9 +26,6 @@ def places(graph: Graph, kernels: Sequence[ReportKernel]) -> tuple[ReportPlace, 
     if not shapes:
         return ()
     taken = dict.fromkeys(shapes, 0.0)
-    current = next(iter(shapes))
-    for kernel in kernels:
-        named = (node.partition("/")[0] for node in kernel.nodes)
-        current = next((place for place in named if place in shapes), current)
-        taken[current] += kernel.latency_ms
+    for kernel, place in zip(kernels, kernel_places(kernels, shapes), strict=True):
+        taken[place] += kernel.latency_ms
     return tuple(ReportPlace(place, place.partition(".")[0], shapes[place], taken[place]) for place in shapes)

@@ -105,15 +105,15 @@ def run(
         HwnasError: what went wrong, and what to do; nothing finished is lost.
     """
     check_workers(workers)
-    folder, wanted = Path(out), get_args(Step).index(until)
+    folder = Path(out)
     if task is not None:
         config = config.model_copy(update={"task": TaskSection(name=task.name, flip=task.flip)})
     if config.seeds > 1:
         found = run_seeds(
-            config, folder, partial(_run_one, task=task, wanted=wanted, engine=engine, workers=workers), on_event
+            config, folder, partial(_run_one, task=task, until=until, engine=engine, workers=workers), on_event
         )
-        return replace(found, report=write_report(folder)) if wanted >= 4 else found
-    return _run_one(config, folder, on_event, task=task, wanted=wanted, engine=engine, workers=workers)
+        return replace(found, report=write_report(folder)) if _reaches(until, "report") else found
+    return _run_one(config, folder, on_event, task=task, until=until, engine=engine, workers=workers)
 
 
 def _run_one(
@@ -122,11 +122,11 @@ def _run_one(
     on_event: OnEvent,
     *,
     task: Task | None,
-    wanted: int,
+    until: Step,
     engine: bool,
     workers: int | str | None,
 ) -> RunResult:
-    """The job with one seed, as far as the step of number ``wanted``."""
+    """The job with one seed, as far as the step ``until``."""
     learning = searchers.check(config.search.searcher, config.search.settings)
     aim = objectives.open(config.objective.name, **config.objective.settings)
     accuracy.check(config.accuracy.model, config.accuracy.settings)
@@ -169,27 +169,27 @@ def _run_one(
         searched = Int8Space(space, flavour) if config.search.precision == "int8" else space
         on = targets.prepare(config, folder, searched, opened, steps, on_event)
         budget = on[0].budget
-        estimate = judging.estimate(config, space, task, folder / "work", on_event)
-        judge = judging.judge(config, estimate, space, task)
+        model = judging.accuracy_model(config, space, task, folder / "work", on_event)
+        ranking = judging.ranking_model(config, model, space, task)
         problem = Problem(searched, targets.costs_of(on), budget, config.seed, aim)
         section = config.search
         if learning is not None:
             section = _with_distribution(section, problem, task, learning, folder / "work", steps, on_event)
-        threads = steps.once("evaluations", lambda: {"threads": threads_each(workers, judge)})["threads"]
-        with spread(workers, judge, config, task, folder / "work", threads=threads, on_event=on_event) as judge:
-            winner = finalist.find(problem, judge, on, section, journal, on_event)
+        threads = steps.once("evaluations", lambda: {"threads": threads_each(workers, ranking)})["threads"]
+        with spread(workers, ranking, config, task, folder / "work", threads=threads, on_event=on_event) as spread_out:
+            winner = finalist.find(problem, spread_out, on, section, journal, on_event)
         genes = space.describe(winner.genotype)
         steps.once("chosen", lambda: {"genes": genes, **winner.to_json()})
-        delivery = Delivery(config, folder, task, space, winner.genotype, budget, estimate, steps, on_event)
-        if wanted >= 1:
+        delivery = Delivery(config, folder, task, space, winner.genotype, budget, model, steps, on_event)
+        if _reaches(until, "train"):
             delivery.train()
-        if wanted >= 2:
+        if _reaches(until, "export"):
             delivery.export()
             delivery.quantize(on[0].device, on[0].profile)
             delivery.translate(on[0].device)
             if engine:
                 delivery.build_engines()
-        certificate = delivery.certify(on) if wanted >= 3 else None
+        certificate = delivery.certify(on) if _reaches(until, "certify") else None
     within = winner.excess == 0 if certificate is None else certificate.within_budget
     return RunResult(
         folder,
@@ -197,13 +197,19 @@ def _run_one(
         tuple(winner.genotype.tolist()),
         genes,
         winner.accuracy,
-        judge.source,
+        spread_out.source,
         winner.predicted,
         winner.measured,
         within,
         certificate,
-        write_report(folder) if wanted >= 4 else None,
+        write_report(folder) if _reaches(until, "report") else None,
     )
+
+
+def _reaches(until: Step, step: Step) -> bool:
+    """Whether a step is taken by who goes as far as another."""
+    steps = get_args(Step)
+    return steps.index(until) >= steps.index(step)
 
 
 def _check_mixture(config: Config, space: SearchSpace) -> None:

@@ -50,7 +50,7 @@ class Sensitivity:
 
 
 @final
-class Judge:
+class AccuracyCheck:
     """Compares networks with the float32 network on validation images."""
 
     def __init__(
@@ -128,14 +128,14 @@ class Timer:
 
 
 def sensitivities(
-    quantizer: Quantizer, method: Method, judge: Judge, timer: Timer, whole: Graph, on_event: OnEvent
+    quantizer: Quantizer, method: Method, check: AccuracyCheck, timer: Timer, whole: Graph, on_event: OnEvent
 ) -> tuple[Sensitivity, ...]:
     """Of every layer that INT8 is in."""
-    accuracy, divergence = judge.on_subset(quantizer.int8(method))
+    accuracy, divergence = check.on_subset(quantizer.int8(method))
     found, graphs = [], [whole]
     for done, layer in enumerate(quantizer.layers, start=1):
         model = quantizer.int8(method, [layer])
-        found.append(judge.on_subset(model))
+        found.append(check.on_subset(model))
         graphs.append(timer.graph(model))
         on_event(Progress("sensitivity", done, len(quantizer.layers)))
     whole_ms, *without_ms = timer.predicted_ms(graphs)

@@ -198,6 +198,22 @@ def stratified(labels: NDArray[np.int64], fraction: float, seed: int) -> NDArray
     return held
 
 
+def some(split: Split, images: int, seed: int) -> Split:
+    """``images`` of a split, drawn by ``seed``; all if there are not so many."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(split))[:images])
+    return Split(split.images[chosen], split.labels[chosen])
+
+
+def ranking_split(task: Task, images: int, seed: int) -> Split:
+    """``images`` of the validation split, drawn by ``seed``; all if there are not so many."""
+    return some(task.validation, images, seed)
+
+
+def calibration_images(task: Task, images: int, seed: int) -> NDArray[np.uint8]:
+    """``(n, C, H, W)`` training images, drawn by ``seed``, to take batch norm statistics from."""
+    return some(task.train, images, seed).images
+
+
 def _apart(split: Split, seed: int) -> tuple[Split, Split]:
     """What is held out of every class, and the rest."""
     held = stratified(split.labels, HELD_OUT, seed)

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from devices.events import OnEvent, ignore
 from hwnas.accelerator import accelerator, autocast
-from hwnas.accuracy._ranking import calibration_images
 from hwnas.batches import mix
 from hwnas.determinism import reproducible
 from hwnas.fitting import Enough, Epoch, fit
 from hwnas.supernet import calibrate
-from hwnas.task import Split, Task, normalize
+from hwnas.task import Split, Task, calibration_images, normalize
 from hwnas.train_settings import NetworkSettings, TrainSettings
 
 __all__ = ["Teacher", "TrainSettings", "Trained", "evaluate", "logits", "train"]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from predictors.agreement import Agreement
 from predictors.estimates import Estimates, KernelCosts, KernelEstimate
 from predictors.few_shot import FewShotPredictor, GraphFeatures, LatencyTable, NetworkLatencies, graph_features
-from predictors.kept_weights import kept_bytes
 from predictors.latency import LatencyPredictor
-from predictors.memory import activations_in_use, bytes_in_use, peak_memory
+from predictors.memory import MemoryRules, memory_rules
 from predictors.store import load_or_fit, predictor_path
 
 __all__ = [
@@ -19,12 +18,10 @@ __all__ = [
     "KernelEstimate",
     "LatencyPredictor",
     "LatencyTable",
+    "MemoryRules",
     "NetworkLatencies",
-    "activations_in_use",
-    "bytes_in_use",
     "graph_features",
-    "kept_bytes",
     "load_or_fit",
-    "peak_memory",
+    "memory_rules",
     "predictor_path",
 ]

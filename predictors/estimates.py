@@ -20,6 +20,7 @@ class KernelEstimate:
         latency_ms: its share.
         bound: what most of its time goes to: ``compute``, ``bytes`` or ``overhead``.
         profiled: false if the profile has no kernel of that family: then this is physics, not measurement.
+        reads: positions of the kernels that it reads; -1 for the network's inputs.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class KernelEstimate:
     latency_ms: float
     bound: str
     profiled: bool
+    reads: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

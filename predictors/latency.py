@@ -22,7 +22,7 @@ from predictors.errors import NotFitted
 from predictors.estimates import Estimates, KernelCosts, KernelEstimate
 from predictors.kernel_model import BOUNDS, SHORTEST, Executions, KernelModel, executions
 from predictors.lowering import LearnedLowering
-from predictors.memory import peak_memory
+from predictors.memory import memory_rules
 from predictors.provenance import provenance, sealed, unsealed
 from predictors.transfer import TransferredModel
 from predictors.whole import added_up
@@ -39,12 +39,13 @@ _PER_SIZE = 0.5  # a kernel twice as large as any profiled may take 2**0.5 times
 
 @final
 class LatencyPredictor:
-    """Predicts latency, its interval and its parts by kernels; memory comes by liveness.
+    """Predicts latency, its interval and its parts by kernels; memory follows the device's rules.
 
     Args:
         seed: for the trees' subsampling and for the folds of the calibration.
 
     Attributes:
+        memory_rules_: the device's; see :func:`predictors.memory_rules`.
         held_out_ms_: by digest, ``latency_ms`` of the profile's timed networks as predicted without them.
     """
 
@@ -73,6 +74,7 @@ class LatencyPredictor:
                 f"The profile has {len(timed)} networks timed as a whole, at least {_FEWEST_TIMED} are needed.",
                 hint="Repeat the command that made the profile, with more time: it goes on where it ended.",
             )
+        self.memory_rules_ = memory_rules(profile.info.spec)
         self.lowerings_ = dict(profile.lowerings)
         self.learned_ = LearnedLowering.fit(profile)
         calm = _calm(profile)
@@ -113,7 +115,7 @@ class LatencyPredictor:
         kept = {d: graph for d, graph in profile.graphs.items() if d not in out}
         learned = LearnedLowering.fit(replace(profile, graphs=kept))
         exact_s = self._total_seconds([profile.lowerings[d] for d in out])
-        written = [Lowering(learned.kernels(graph), profile.lowerings[d].memory) for d, graph in out.items()]
+        written = [Lowering(learned.kernels(graph)) for graph in out.values()]
         return np.abs(np.log(self._total_seconds(written) / exact_s))
 
     def _total_seconds(self, lowerings: Sequence[Lowering]) -> Floats:
@@ -164,7 +166,7 @@ class LatencyPredictor:
         rows = iter(zip(bounds.tolist(), profiled.tolist(), strict=True))
         kernels = tuple(
             tuple(
-                KernelEstimate(k.kernel.kind, k.nodes, float(ms), BOUNDS[bound], known)
+                KernelEstimate(k.kernel.kind, k.nodes, float(ms), BOUNDS[bound], known, k.reads)
                 for k, ms, (bound, known) in zip(low.kernels, c.latency_ms, rows, strict=False)
             )
             for low, c in zip(lowerings, costs, strict=True)
@@ -184,7 +186,7 @@ class LatencyPredictor:
             np.maximum((latency - under) * low, 0.0),
             (latency + over) * high,
             (latency + over) * upper,
-            tuple(peak_memory(low.kernels) for low in lowerings),
+            tuple(self.memory_rules_.peak(low.kernels) for low in lowerings),
             kernels,
             tuple("learned" if low.learned else "exact" for low in lowerings),
         )
@@ -206,12 +208,10 @@ class LatencyPredictor:
         known = self.lowerings_.get(graph.digest())
         if known is not None or device is None:
             return known
-        kernels = tuple(device.kernels(graph))
-        return Lowering(kernels, peak_memory(kernels))
+        return Lowering(tuple(device.kernels(graph)))
 
     def _learned(self, graph: Graph) -> Lowering:
-        kernels = self.learned_.kernels(graph)
-        return Lowering(kernels, peak_memory(kernels), learned=True)
+        return Lowering(self.learned_.kernels(graph), learned=True)
 
     def save(self, path: str | os.PathLike[str], profile_path: str | os.PathLike[str]) -> None:
         """Write what was learnt, with the hash of the profile that it was learnt from, as JSON.
@@ -251,6 +251,7 @@ class LatencyPredictor:
             ) from error
 
     def _restore(self, value: Mapping[str, Any], profile: Profile) -> Self:
+        self.memory_rules_ = memory_rules(profile.info.spec)
         self.lowerings_ = dict(profile.lowerings)
         kind = KernelModel if profile.sibling is None else TransferredModel
         self.kernel_model_ = kind.from_json(value["kernel_model"])

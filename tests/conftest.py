@@ -327,7 +327,7 @@ def recorded() -> Callable[..., bytes]:
         task = tasks.open("digits", seed=0)
         space = spaces.open(config.space.name, task.input_shape, len(task.classes), **config.space.settings)
         problem = Problem(space, SumOfOptions(), Budget(latency_ms=9.0), 0)
-        model = judging.judge(config, judging.estimate(config, space, task, folder), space, task)
+        model = judging.ranking_model(config, judging.accuracy_model(config, space, task, folder), space, task)
         path = folder / "journal"
         path.write_bytes(begun)
         with Journal(path, {}) as units, spread(workers, model, config, task, folder, threads=threads) as judge:

@@ -25,7 +25,7 @@ from devices.errors import DeviceUnavailable, ProvenanceMismatch, UnsupportedOp
 from devices.remote import WorkerDevice
 from devices.runtimes import _cuda
 from hwnas import certificate as certificates
-from hwnas.bundle import ENGINES, FP16, INT8_FOR_TENSORRT
+from hwnas.bundle import ENGINES
 from hwnas.bundle_readme import example
 from hwnas.certificate import FLOAT, INT8
 from hwnas.certify import certify_again
@@ -33,6 +33,7 @@ from hwnas.cli import execute
 from hwnas.config import load
 from hwnas.engines import build_engines, check_space
 from hwnas.errors import InvalidData
+from hwnas.formats import FP16, INT8_FOR_TENSORRT
 from hwnas.run import run
 
 if (

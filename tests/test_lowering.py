@@ -19,7 +19,7 @@ from devices.kernels import has_bodies
 from devices.profile import ProfileWriter
 from devices.remote import WorkerDevice
 from hwnas.space import SearchSpace
-from predictors import peak_memory
+from predictors import memory_rules
 from predictors.lowering import LearnedLowering
 from predictors.lowering.recipe import Types, learn_type, make_type
 from profilers.sampling.builder import Builder
@@ -43,7 +43,7 @@ def learnt(device: WorkerDevice, space: SearchSpace, networks: int, path: Path) 
         for genotype in space.sample(np.random.default_rng(0), networks):
             graph = space.graph(genotype)
             kernels = device.kernels(graph)
-            writer.lowering(graph, Lowering(kernels, peak_memory(kernels)), {})
+            writer.lowering(graph, Lowering(kernels), {})
         return LearnedLowering.fit(writer.profile)
 
 
@@ -69,7 +69,7 @@ def test_units_that_join_other_numbers_of_tensors_than_those_learnt_from(runtime
     with devices.open(f"{runtime}:threads=1") as there, ProfileWriter(tmp_path / "p", there.info, {}) as writer:
         for graph in (pyramid(2), pyramid(4), pyramid(4, 16)):
             kernels = there.kernels(graph)
-            writer.lowering(graph, Lowering(kernels, peak_memory(kernels)), {})
+            writer.lowering(graph, Lowering(kernels), {})
         lowering = LearnedLowering.fit(writer.profile)
     for branches in (3, 5):
         graph = pyramid(branches)
@@ -99,8 +99,10 @@ def test_memory_through_it_is_close_to_what_the_runtime_reports(
     device: WorkerDevice, learned: LearnedLowering, others: list[Graph]
 ) -> None:
     for graph in others[:4]:
-        reported = device.lower(graph).memory.memory_bytes
-        assert peak_memory(learned.kernels(graph)).memory_bytes == pytest.approx(reported, rel=0.05)
+        with device.load(graph) as session:
+            reported = session.memory().memory_bytes
+        predicted = memory_rules("onnxruntime").peak(learned.kernels(graph)).memory_bytes
+        assert predicted == pytest.approx(reported, rel=0.05)
 
 
 def test_every_kernel_reads_what_came_before_and_every_node_is_in_one(
@@ -182,7 +184,7 @@ def test_what_only_bodies_read_is_executed(
     assert [node.op for node in graph.nodes][-2:] != ["MatMul", "Relu"], "in the order of execution"
     with ProfileWriter(tmp_path / "p", device.info, {}) as writer:
         kernels = device.kernels(graph)
-        writer.lowering(graph, Lowering(kernels, peak_memory(kernels)), {})
+        writer.lowering(graph, Lowering(kernels), {})
         assert writer.profile.graphs[graph.digest()].digest() == graph.digest()
         own = LearnedLowering.fit(writer.profile)
     for lowering in (learned, own):
@@ -229,9 +231,10 @@ def single(op: str, shapes: dict[str, tuple[int, ...]], out: tuple[int, ...], **
     ids=lambda graph: f"{graph.name} {graph.tensors['w'].shape}",
 )
 def test_workspace_is_what_the_runtime_takes(device: WorkerDevice, graph: Graph) -> None:
-    lowering = device.lower(graph)
-    estimated = peak_memory(lowering.kernels)
-    assert estimated.activation_bytes == pytest.approx(lowering.memory.activation_bytes, rel=0.05)
+    with device.load(graph) as session:
+        reported, kernels = session.memory(), session.kernels()
+    estimated = memory_rules("onnxruntime").peak(kernels)
+    assert estimated.activation_bytes == pytest.approx(reported.activation_bytes, rel=0.05)
 
 
 def test_how_sizes_follow_says_nothing_of_tensors_with_more_axes() -> None:

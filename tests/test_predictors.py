@@ -34,11 +34,12 @@ from devices.events import Note, Progress
 from devices.kernels import Attribute
 from devices.profile import ProfileWriter
 from hwnas.proposals import FEWEST_TIMED, UntilKnown
-from predictors import Agreement, LatencyPredictor, activations_in_use, load_or_fit, peak_memory, predictor_path
+from predictors import Agreement, LatencyPredictor, load_or_fit, predictor_path
 from predictors.calibration import Calibration, difficulty
 from predictors.errors import NotFitted
 from predictors.features import KERNEL_FEATURES, kernel_table
 from predictors.kernel_model import KernelModel
+from predictors.onnxruntime_plan import activations_in_use, bytes_in_use
 from predictors.operators import work
 from predictors.provenance import sealed, unsealed
 from profilers import Proposal
@@ -102,7 +103,7 @@ def unfused(graph: Graph) -> Lowering:
         reads = tuple(maker.get(t, -1) for t in node.inputs if t not in graph.constants)
         kernels.append(ExecutedKernel(kernel, (node.name,), reads, node.outputs[0] in graph.outputs, None))
         maker |= dict.fromkeys(node.outputs, i)
-    return Lowering(tuple(kernels), peak_memory(kernels))
+    return Lowering(tuple(kernels))
 
 
 def law(kernel: Kernel) -> float:
@@ -260,7 +261,7 @@ def test_an_empty_batch_takes_no_workspace(onnxruntime: devices.Device) -> None:
     constants = {name: np.ones(tensors[name].shape, types[name]) for name in ("scale", "zero", "w", "none")}
     kernels = onnxruntime.kernels(Graph("empty", (node,), tensors, ("x",), ("y",), constants))
     assert "com.microsoft:QLinearConv" in [k.kernel.kind for k in kernels]
-    assert peak_memory(kernels).activation_bytes == 0
+    assert bytes_in_use(kernels).max() == 0
 
 
 @pytest.mark.parametrize(
@@ -330,15 +331,6 @@ def test_a_buffer_that_is_taken_over_stays_allocated_in_between() -> None:
         large + small,
         2 * large,
     ]
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_memory_is_what_onnx_runtime_reports(onnxruntime: devices.Device, seed: int) -> None:
-    (genotype,) = SPACE.sample(np.random.default_rng(seed), 1)
-    with onnxruntime.load(SPACE.graph(genotype)) as session:
-        lowering = Lowering(tuple(session.kernels()), session.memory())
-    assert lowering.memory.source == "runtime"
-    assert replace(peak_memory(lowering.kernels), source="runtime") == lowering.memory
 
 
 # --- latency ---------------------------------------------------------------------------------------------------------

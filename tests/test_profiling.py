@@ -80,6 +80,7 @@ class TestProfile:
             lowering = found.lowerings[small(i).digest()]
             assert {n for k in lowering.kernels for n in k.nodes} == {"conv", "relu"}
             assert lowering.slowness > 0.5
+            assert lowering.memory is not None
             assert lowering.memory.weight_bytes >= (4 + i) * 27 * 4
 
     def test_knows_its_noise_and_its_sentinels(self, finished: tuple[Path, Profile]) -> None:

@@ -40,15 +40,15 @@ def test_time_goes_to_the_place_that_the_nodes_are_named_after() -> None:
     space = open_space("mobile", (1, 8, 8), 10)
     graph = space.graph(space.largest())
 
-    def kernel(*nodes: str) -> ReportKernel:
-        return ReportKernel("Conv", nodes, 0.001, "compute")
+    def kernel(*nodes: str, reads: int = -1) -> ReportKernel:
+        return ReportKernel("Conv", nodes, 0.001, "compute", (reads,))
 
-    found = places(
-        graph,
-        [kernel(), kernel("stem/conv"), kernel(), kernel("stage1.0/expand_quant"), kernel("elsewhere", "head/linear")],
-    )
+    kernels = [kernel(), kernel("stem/conv", reads=0), kernel(reads=1), kernel("stage1.0/expand_quant", reads=2)]
+    kernels += [kernel("stage1.0/add", "head/linear", "elsewhere", reads=3), kernel(reads=4)]
+    found = places(graph, kernels)
     taken = {place.name: place.latency_ms for place in found if place.latency_ms}
-    assert taken == {"stem": pytest.approx(0.003), "stage1.0": 0.001, "head": 0.001}
+    assert taken == {"stem": 0.002, "stage1.0": 0.002, "head": 0.002}
+    assert {p.name for p in places(graph, [kernel("?")]) if p.latency_ms} == {"stem"}
     assert [place.name for place in found] == list(space.places)
     assert found[-1].shape == (128, 4, 4)
     assert {place.stage for place in found} == {"stem", "stage1", "stage2", "stage3", "head"}

@@ -106,11 +106,15 @@ def _makers(graph: Graph, operators: Sequence[dict[str, Any]], inside: Sequence[
 
 
 def _kernel(graph: Graph, operator: dict[str, Any], within: Sequence[Node], reads: int) -> Kernel:
-    """Shapes are MNN's, and what nobody makes is constant; weights, which it keeps inside, and attributes are the nodes'."""
+    """Shapes are MNN's, and what nobody makes is constant; weights, which it keeps inside, and attributes are the nodes'. What
+    rearranges data names a tensor once for each region of it; once is enough."""
     main = next((node for node in within if node.op in _CHANNELS), within[0] if within else None)
     attributes: dict[str, Attribute] = {}
     types = [TensorType(dtype, tuple(shape)) for dtype, shape in operator["inputs"]]
-    operands = [Operand(tensor, constant=i >= reads) for i, tensor in enumerate(types)]
+    again = types[:reads] if operator["kind"] == _MOVES else ()
+    operands = [
+        Operand(tensor, constant=i >= reads) for i, tensor in enumerate(types) if i < reads or tensor not in again
+    ]
     if main is not None:
         attributes = {**main.attributes, "operator": main.op, "operators": tuple(node.op for node in within)}
         operands += [Operand(graph.tensors[name], constant=True) for name in main.inputs if name in graph.constants]

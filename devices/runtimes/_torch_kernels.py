@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from devices.frames import Blob
 from devices.graph import Graph
-from devices.kernels import Attribute, ExecutedKernel, Kernel, Operand, TensorType
+from devices.kernels import SHARES, Attribute, ExecutedKernel, Kernel, Operand, TensorType
 
 # fmt: off
 _OPERATORS = {  # ONNX's operator for each of torch's; others keep their names
@@ -33,22 +34,25 @@ _SHORTEST_S = 1e-7
 def executed(graph: Graph, trace: Blob) -> list[ExecutedKernel]:
     """Kernels in the order of execution: one for each operator of the program."""
     told = json.loads(bytes(trace))
-    kernels = [_kernel(step) for step in told["steps"]]
-    reads = [tuple(at for _, _, at in step["inputs"] if at is not None) for step in told["steps"]]
-    inside = _nodes(graph, kernels)
-    for k, kernel in enumerate(kernels):
-        if not inside[k] and kernel.kind.endswith("BatchNormalization") and reads[k][0] >= 0:
-            inside[k] = inside[reads[k][0]]  # in the graph it is folded into what is before it
-    seconds = told["seconds"] or [None] * len(kernels)
+    steps = of_steps(told["steps"])
+    inside = _nodes(graph, [step.kernel for step in steps])
+    for k, step in enumerate(steps):
+        if not inside[k] and step.kernel.kind.endswith("BatchNormalization") and step.reads[0] >= 0:
+            inside[k] = inside[step.reads[0]]  # in the graph it is folded into what is before it
+    seconds = told["seconds"] or [None] * len(steps)
+    return [
+        replace(step, nodes=nodes, seconds=None if s is None else max(s, _SHORTEST_S))
+        for step, nodes, s in zip(steps, inside, seconds, strict=True)
+    ]
+
+
+def of_steps(steps: Sequence[Mapping[str, Any]]) -> list[ExecutedKernel]:
+    """Kernels without nodes and times, from the operators alone."""
     return [
         ExecutedKernel(
-            kernel,
-            nodes,
-            read,
-            step["is_output"],
-            None if s is None else max(s, _SHORTEST_S),
+            _kernel(step), (), tuple(at for _, _, at in step["inputs"] if at is not None), step["is_output"], None
         )
-        for step, kernel, nodes, read, s in zip(told["steps"], kernels, inside, reads, seconds, strict=True)
+        for step in steps
     ]
 
 
@@ -63,6 +67,8 @@ def _kernel(step: Mapping[str, Any]) -> Kernel:
     pads = attributes.pop("padding", None)
     if isinstance(pads, tuple):
         attributes["pads"] = pads * 2
+    if step["shares"] is not None:
+        attributes[SHARES] = step["shares"]
     return Kernel(f"aten.{op}:{_OPERATORS.get(op, op)}", inputs, outputs, tuple(sorted(attributes.items())))
 
 

@@ -1,4 +1,4 @@
-"""A program's operators one by one: what each reads and makes, how long it takes, and what is in memory. Runs in the worker."""
+"""A program's operators one by one: what each reads and makes, where that lies, and how long it takes. Runs in the worker."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ class Run:
 
     Attributes:
         steps: each operator as ``{"op", "inputs", "outputs", "attributes", "is_output"}``. An input is (type, shape, the step
-            that made it); that is -1 for the network's inputs and None for constants.
+            that made it); that is -1 for the network's inputs and None for constants. ``"shares"`` is the number of the input in
+            which all that it makes lies, if it makes no copy.
         seconds: of each step.
-        peak_bytes: highest number of bytes that steps have made and others still need.
     """
 
     steps: list[dict[str, Any]]
     seconds: list[float]
-    peak_bytes: int
 
 
 def run(module: Any, inputs: Sequence[torch.Tensor]) -> Run:
@@ -35,10 +34,8 @@ def run(module: Any, inputs: Sequence[torch.Tensor]) -> Run:
     results = {source for node in nodes if node.op == "output" for source in node.all_input_nodes}
     values: dict[fx.Node, Any] = {}
     maker: dict[fx.Node, int | None] = {}
-    made_here: set[fx.Node] = set()
     steps: list[dict[str, Any]] = []
     seconds: list[float] = []
-    peak = 0
     given = iter(inputs)
     for node in nodes:
         if node.op == "placeholder":
@@ -53,21 +50,19 @@ def run(module: Any, inputs: Sequence[torch.Tensor]) -> Run:
             made = target(*args, **kwargs)
             stop = perf_counter()
             values[node] = made
-            made_here.add(node)
             if isinstance(target, torch._ops.OpOverload):
                 maker[node] = len(steps)
                 steps.append(_described(node, made, values, maker))
                 seconds.append(stop - start)
             else:  # takes one of several results
                 maker[node] = maker[node.all_input_nodes[0]]
-            peak = max(peak, _bytes(values[n] for n in made_here if n in values))
             for source in node.all_input_nodes:
                 if last[source] is node:
                     del values[source]
     ends = {maker[node] for node in results}
     for i, step in enumerate(steps):
         step["is_output"] = i in ends
-    return Run(steps, seconds, peak)
+    return Run(steps, seconds)
 
 
 def _described(
@@ -76,12 +71,14 @@ def _described(
     target: Any = node.target
     names = [argument.name for argument in target._schema.arguments]
     told = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    inputs = [(tensor, maker[source]) for source in node.all_input_nodes for tensor in _tensors(values[source])]
+    lies_in = {tensor.untyped_storage().data_ptr() for tensor in _tensors(made)}
+    shared = (i for i, (tensor, _) in enumerate(inputs) if lies_in == {tensor.untyped_storage().data_ptr()})
     return {
         "op": target._schema.name.removeprefix("aten::"),
-        "inputs": [
-            (*_type(tensor), maker[source]) for source in node.all_input_nodes for tensor in _tensors(values[source])
-        ],
+        "inputs": [(*_type(tensor), at) for tensor, at in inputs],
         "outputs": [_type(tensor) for tensor in _tensors(made)],
+        "shares": next(shared, None),
         "attributes": {name: value for name, value in told.items() if _is_plain(value)},
     }
 
@@ -100,9 +97,3 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple | list):
         return bool(value) and all(isinstance(each, int | float) for each in value)
     return isinstance(value, int | float | str)
-
-
-def _bytes(values: Iterable[Any]) -> int:
-    """Of all storages that tensors lie in, each once."""
-    storages = (tensor.untyped_storage() for value in values for tensor in _tensors(value))
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -18,6 +19,7 @@ from devices.device import Memory
 from devices.errors import DeviceOutOfMemory, DeviceUnavailable, UnsupportedOp
 from devices.frames import Blob
 from devices.kernels import ExecutedKernel
+from devices.liveness import estimated_memory
 from devices.spec import Setting, choice, count
 
 if TYPE_CHECKING:
@@ -78,24 +80,25 @@ class Torch:
         return [json.dumps(told).encode()]
 
     def memory(self, model: Blob, inputs: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> list[Blob]:
-        """Bytes of parameters and buffers, and the highest of other tensors: on CUDA as the allocator counts them, on a CPU of
-        those that operators make, while they are needed."""
+        """Bytes of parameters and buffers; and on CUDA the highest of other tensors, as the allocator counts them, on a CPU the
+        operators, from which that follows."""
         import torch
 
         from devices.runtimes import _torch_steps as steps
 
         module, values = _module(model, settings), _tensors(inputs, settings)
         weights = {id(t): t.nbytes for t in (*module.parameters(), *module.buffers())}
+        told: dict[str, Any] = {"weight_bytes": sum(weights.values())}
         with _inference():
             if settings["device"] == "cuda":
                 module(*values)
                 torch.cuda.reset_peak_memory_stats()
                 before = torch.cuda.memory_allocated()
                 module(*values)
-                activation, source = torch.cuda.max_memory_allocated() - before, "runtime"
+                told["activation_bytes"] = torch.cuda.max_memory_allocated() - before
             else:
-                activation, source = steps.run(module, values).peak_bytes, "estimated"
-        return [json.dumps([sum(weights.values()), activation, source]).encode()]
+                told["steps"] = steps.run(module, values).steps
+        return [json.dumps(told).encode()]
 
     # --- in the host -----------------------------------------------------------------------------------------------
 
@@ -130,9 +133,13 @@ class Torch:
         return kernels.executed(graph, files[0])
 
     def memory_of(self, files: Sequence[Blob]) -> Memory:
-        """Memory as the worker tells."""
-        weight_bytes, activation_bytes, source = json.loads(bytes(files[0]))
-        return Memory(weight_bytes, activation_bytes, source)
+        """Memory as the worker tells, or as it follows from the operators."""
+        from devices.runtimes import _torch_kernels as kernels
+
+        told = json.loads(bytes(files[0]))
+        if "steps" not in told:
+            return Memory(told["weight_bytes"], told["activation_bytes"], "runtime")
+        return replace(estimated_memory(kernels.of_steps(told["steps"])), weight_bytes=told["weight_bytes"])
 
 
 class _Loaded:

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.events import Note, OnEvent, Progress
-from hwnas.accuracy._ranking import ranking_split
 from hwnas.space import SearchSpace
-from hwnas.task import Task
+from hwnas.task import Task, ranking_split
 from hwnas.train_settings import AloneSettings
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from devices.events import OnEvent
 from hwnas import accuracy
 from hwnas.accuracy import Copyable, is_score
 from hwnas.accuracy._member import Member
-from hwnas.accuracy._one_by_one import OneByOne
+from hwnas.one_by_one import OneByOne
 from hwnas.settings import Settings
 from hwnas.space import SearchSpace
 from hwnas.task import Task

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from devices.events import OnEvent
 from hwnas.accuracy._alone import Alone
-from hwnas.accuracy._one_by_one import OneByOne
 from hwnas.errors import InvalidData
+from hwnas.one_by_one import OneByOne
 from hwnas.space import SearchSpace
 from hwnas.task import Split, Task
 from hwnas.train_settings import ShortTrainingSettings

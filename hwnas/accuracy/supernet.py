@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.events import OnEvent
-from hwnas.accuracy._one_by_one import OneByOne
-from hwnas.accuracy._ranking import calibration_images, ranking_split
+from hwnas.one_by_one import OneByOne
 from hwnas.space import SearchSpace
-from hwnas.task import Task
+from hwnas.task import Task, calibration_images, ranking_split
 from hwnas.train_settings import SupernetSettings
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from devices.events import OnEvent, Progress
-from hwnas.accuracy._ranking import remembered, some
+from hwnas.one_by_one import remembered
 from hwnas.settings import Settings
 from hwnas.space import Genotypes, SearchSpace
-from hwnas.task import Task
+from hwnas.task import Task, some
 
 _REFERENCES = 32  # random networks whose scores say what is high and what is low
 _QUARTILES = 1.349  # how many standard deviations of a normal distribution lie between its quartiles

@@ -87,7 +87,7 @@ class Evaluator:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 content.tofile(folder / name)
         self._threads = copy.threads
-        model = judging.judge(config, judging.estimate(config, space, task, folder), space, task)
+        model = judging.ranking_model(config, judging.accuracy_model(config, space, task, folder), space, task)
         assert isinstance(model, Copyable)
         with threads(copy.shared_threads):
             model.prepare()

@@ -1,4 +1,4 @@
-"""Bytes of weights as runtimes keep them while a network is loaded."""
+"""Bytes of weights as MNN keeps them while a network is loaded."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _WINDOW = 3
 
 
 def kept_bytes(kernel: Kernel) -> int:
-    """Of a kernel's constants: as they are, but for convolutions that MNN computes by Winograd's algorithm (Lavin and Gray 2016,
-    section 4), of which it keeps transformed filters."""
+    """Of a kernel's constants: as they are, but for convolutions that are computed by Winograd's algorithm (Lavin and Gray 2016,
+    section 4), of which transformed filters are kept."""
     weight = next((o.type for o in kernel.inputs if o.constant and len(o.type.shape) == 4), None)
     if kernel.kind != "Convolution" or weight is None or weight.shape[2:] != (_WINDOW, _WINDOW):
         return kernel.weight_bytes
