@@ -196,6 +196,34 @@ def test_what_only_bodies_read_is_executed(
         assert next(i for i, k in enumerate(found) if "made" in k.nodes) < at
 
 
+def test_infinite_attributes_are_learnt_from(device: WorkerDevice, tmp_path: Path) -> None:
+    """The runtime makes padding with zeros a part of the convolution behind it, and no other."""
+
+    def padded(size: int, padding: float) -> Graph:
+        nodes = [
+            helper.make_node("Pad", ["x"], ["p"], pads=[0, 0, 1, 1, 0, 0, 1, 1], value=padding),
+            helper.make_node("Conv", ["p", "w"], ["y"]),
+        ]
+        weight = numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")
+        ends = [value("x", 1, 3, size, size)], [value("y", 1, 4, size, size)]
+        model = helper.make_model(
+            helper.make_graph(nodes, "padded", *ends, [weight]),
+            opset_imports=[helper.make_opsetid("", 10)],
+            ir_version=8,
+        )
+        (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+        return devices.load_onnx(tmp_path / "m.onnx")
+
+    with ProfileWriter(tmp_path / "p", device.info, {}) as writer:
+        for graph in [padded(size, padding) for size in (8, 12, 14) for padding in (0.0, -np.inf)]:
+            kernels = device.kernels(graph)
+            writer.lowering(graph, Lowering(kernels), {})
+        learned = LearnedLowering.fit(writer.profile)
+    learned = LearnedLowering.from_json(json.loads(json.dumps(learned.to_json(), allow_nan=False)))
+    graph = padded(10, -np.inf)
+    assert described(learned.kernels(graph)) == described(device.kernels(graph))
+
+
 def test_an_activation_is_fused_where_others_were_seen_to_be(device: WorkerDevice, tmp_path: Path) -> None:
     """Relu is known behind the convolutions of the gates only, whose operands lie in blocks, not behind that of an image."""
     seen, other = (

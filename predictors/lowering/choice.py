@@ -16,6 +16,7 @@ from predictors.lowering.view import View
 
 Features = Mapping[str, float]
 _ABSENT = -1.0
+_LARGEST = 1e38  # trees take 32-bit floats: values like a minus infinity that is padded with
 _FEWEST = 3  # examples for a tree of their own
 _MODULI = (4, 16)
 _RANK = "r0 rank"
@@ -92,6 +93,7 @@ def _tree(examples: Sequence[Features], answers: Sequence[int]) -> Splits:
     rows = np.full((len(examples), len(names)), _ABSENT)
     for row, example in zip(rows, examples, strict=True):
         row[[column[name] for name in example]] = list(example.values())
+    rows = np.clip(np.nan_to_num(rows, nan=_ABSENT), -_LARGEST, _LARGEST)
     with warnings.catch_warnings():  # of few examples most answers may differ, which is no mistake
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         tree = DecisionTreeClassifier(random_state=0, min_impurity_decrease=1e-4).fit(rows, answers).tree_
