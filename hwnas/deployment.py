@@ -22,9 +22,9 @@ def choose(files: Mapping[str, FileRecord], max_accuracy_drop: float) -> tuple[s
         min(keeping, key=lambda n: (not files[n].within_budget, files[n].p50_ms)) if keeping else min(others, key=lost)
     )
     other, word = files[name], files[name].precision.upper()
-    loses = f"{word} loses {100 * lost(name):.2f} points of validation accuracy"
+    changes = f"{'gains' if lost(name) < 0 else 'loses'} {100 * abs(lost(name)):.2f} points of validation accuracy"
     if not keeping:
-        return float_name, f"{loses}; {100 * max_accuracy_drop:.2f} are allowed."
+        return float_name, f"{word} {changes}; {100 * max_accuracy_drop:.2f} are allowed."
     times = f"{other.p50_ms:.3g} ms against {full.p50_ms:.3g} ms"
     if other.within_budget != full.within_budget:
         keeps, fails = (word, "FP32") if other.within_budget else ("FP32", word)
@@ -33,8 +33,5 @@ def choose(files: Mapping[str, FileRecord], max_accuracy_drop: float) -> tuple[s
         ), f"{keeps} keeps the budget and {fails} does not ({times})."
     if other.p50_ms >= full.p50_ms:
         slower = f"{word} is {other.p50_ms / full.p50_ms:.2f} times as slow here, {times}"
-        return float_name, f"{slower}, and {loses.removeprefix(f'{word} ')}: the float32 file is deployed."
-    return (
-        name,
-        f"{word} is {full.p50_ms / other.p50_ms:.2f} times as fast here, {times}, and {loses.removeprefix(f'{word} ')}.",
-    )
+        return float_name, f"{slower}, and {changes}: the float32 file is deployed."
+    return name, f"{word} is {full.p50_ms / other.p50_ms:.2f} times as fast here, {times}, and {changes}."
