@@ -158,13 +158,9 @@ class ProfileWriter:
 
     def timings(self, timings: Mapping[str, Timing], sentinels: Mapping[str, Timing]) -> None:
         """Record one batch of networks that were timed together, and the sentinels that were timed beside them."""
-        self._journal.append(
-            {
-                "unit": "timings",
-                "timings": {d: asdict(t) for d, t in timings.items()},
-                "sentinels": {d: asdict(t) for d, t in sentinels.items()},
-            }
-        )
+        batches = {"timings": timings, "sentinels": sentinels}
+        told = {name: {d: asdict(t) for d, t in batch.items()} for name, batch in batches.items()}
+        self._journal.append({"unit": "timings", **told})
         self.visits.update(list(timings))
 
     def failed(self, digest: str, reason: str) -> None:

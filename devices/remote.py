@@ -221,8 +221,7 @@ class WorkerSession:
 
     def resident_bytes(self) -> int:
         """Growth of the worker process by loading and running the model once more."""
-        size: int = self._ask_with_model("resident", self._model())[0]["bytes"]
-        return size
+        return int(self._ask_with_model("resident", self._model())[0]["bytes"])
 
     def build(self, model: Blob) -> list[bytes]:
         """What the worker builds of a serialised model."""
@@ -249,8 +248,7 @@ class WorkerSession:
         runtime = self._device.runtime
         if isinstance(runtime, MakesModels):
             return runtime.model(self._graph)
-        model: bytes = self._graph.to_onnx().SerializeToString()
-        return model
+        return bytes(self._graph.to_onnx().SerializeToString())
 
     def _ask(self, what: str, header: Mapping[str, Any], blobs: Sequence[Blob] = ()) -> Reply:
         return self._device.process.ask(

@@ -96,6 +96,13 @@ class Calibration:
         return cls(**{**value, "residuals": tuple(value["residuals"]), "p50_residuals": tuple(value["p50_residuals"])})
 
 
+def widened(bounds: Floats, off: Floats) -> Floats:
+    """``(n,)`` upper bounds of an error, as factors, when there is another, independent one of at most ``off`` ``(n,)``, the
+    logarithm of a factor."""
+    logs = np.log(bounds)
+    return np.asarray(bounds * np.exp(np.hypot(logs, off) - np.abs(logs)), np.float64)
+
+
 def _exponents(errors: Floats, difficulty: Floats, predicted_ms: Floats) -> tuple[float, float]:
     """Those of difficulty and latency that make ``(n,)`` absolute errors most probable, if they are distributed exponentially;
     with normal priors around 1 and 0."""

@@ -16,7 +16,7 @@ from devices.atomic import write_text
 from devices.kernels import has_bodies
 from devices.profile import load as load_profile
 from predictors.attribution import attributed
-from predictors.calibration import GUARANTEE, LEVEL, Calibration, conformal_quantile, difficulty, spread_of
+from predictors.calibration import GUARANTEE, LEVEL, Calibration, conformal_quantile, difficulty, spread_of, widened
 from predictors.correction import Correction, held_out
 from predictors.errors import NotFitted
 from predictors.estimates import Estimates, KernelCosts, KernelEstimate
@@ -112,8 +112,9 @@ class LatencyPredictor:
         out = {d: graph for (d, graph), of in zip(profile.graphs.items(), turn, strict=True) if not of and d in whole}
         if not out:
             return np.array([np.log(_UNPROFILED)])
-        kept = {d: graph for d, graph in profile.graphs.items() if d not in out}
-        learned = LearnedLowering.fit(replace(profile, graphs=kept))
+        learned = LearnedLowering.fit(
+            replace(profile, graphs={d: g for d, g in profile.graphs.items() if d not in out})
+        )
         exact_s = self._total_seconds([profile.lowerings[d] for d in out])
         written = [Lowering(learned.kernels(graph)) for graph in out.values()]
         return np.abs(np.log(self._total_seconds(written) / exact_s))
@@ -176,16 +177,15 @@ class LatencyPredictor:
         low, high = self.calibration_.interval(expected)
         upper = self.calibration_.p50_upper(expected, guarantee)
         learned = np.array([low.learned for low in lowerings], bool)
-        off, off_at_most = (conformal_quantile(self.lowering_errors_, level) for level in (LEVEL, guarantee))
-        low = np.where(learned, 1 / _with(off, 1 / low), low)
-        high = np.where(learned, _with(off, high), high)
-        upper = np.where(learned, _with(off_at_most, upper), upper)
+        off, off_at_most = (
+            np.where(learned, conformal_quantile(self.lowering_errors_, level), 0.0) for level in (LEVEL, guarantee)
+        )
         return Estimates(
             latency,
             latency * self.calibration_.p50,
-            np.maximum((latency - under) * low, 0.0),
-            (latency + over) * high,
-            (latency + over) * upper,
+            np.maximum((latency - under) / widened(1 / low, off), 0.0),
+            (latency + over) * widened(high, off),
+            (latency + over) * widened(upper, off_at_most),
             tuple(self.memory_rules_.peak(low.kernels) for low in lowerings),
             kernels,
             tuple("learned" if low.learned else "exact" for low in lowerings),
@@ -292,13 +292,6 @@ def _predict(model: KernelModel | TransferredModel, correction: Correction, data
     networks = int(data.network.max(initial=-1)) + 1
     totals: Floats = np.bincount(data.network, costs, networks).astype(np.float64)
     return costs, totals + correction.run
-
-
-def _with(off: float, bounds: Floats) -> Floats:
-    """``(n,)`` upper bounds of an error, as factors, when there is another, independent one of at most ``off`` (the logarithm of
-    a factor)."""
-    logs = np.log(bounds)
-    return np.asarray(bounds * np.exp(np.hypot(logs, off) - np.abs(logs)), np.float64)
 
 
 def _doubt(model: KernelModel | TransferredModel, data: Executions) -> Floats:
