@@ -112,9 +112,8 @@ class LatencyPredictor:
         out = {d: graph for (d, graph), of in zip(profile.graphs.items(), turn, strict=True) if not of and d in whole}
         if not out:
             return np.array([np.log(_UNPROFILED)])
-        learned = LearnedLowering.fit(
-            replace(profile, graphs={d: g for d, g in profile.graphs.items() if d not in out})
-        )
+        kept = {d: graph for d, graph in profile.graphs.items() if d not in out}
+        learned = LearnedLowering.fit(replace(profile, graphs=kept))
         exact_s = self._total_seconds([profile.lowerings[d] for d in out])
         written = [Lowering(learned.kernels(graph)) for graph in out.values()]
         return np.abs(np.log(self._total_seconds(written) / exact_s))
