@@ -134,6 +134,16 @@ def test_certified_again_from_the_bundle_alone(bundle: Path) -> None:
     assert certificate.read(bundle) == again
 
 
+def test_devices_of_another_machine_are_not_taken_for_those_here(bundle: Path) -> None:
+    former = certificate.read(bundle)
+    device = former.device | {"hardware": former.device_info.hardware | {"cpu": "a board's"}}
+    former.model_copy(update={"device": device}).save(bundle)
+    with pytest.raises(ProvenanceMismatch, match="on another machine; this one differs in: cpu: ") as caught:
+        certify_again(bundle)
+    assert f"--device {DEVICE}" in caught.value.hint
+    assert certify_again(bundle, device=DEVICE).device_info.hardware["cpu"] != "a board's"
+
+
 def test_certified_again_with_the_data_and_another_split(bundle: Path) -> None:
     former = certificate.read(bundle)
     again = certify_again(bundle, task=hwnas.tasks.open("digits", seed=7))
