@@ -80,8 +80,8 @@ CONTEXT_FEATURES = (
     "writes_output",
     "reads_input",
 )
-_GATHER = [SORTS.index(sort) for sort in ("convolution", "product")]
-_MULTIPLIES = ("convolution", "product")
+_PRODUCTS = ("convolution", "product")
+_GATHER = [SORTS.index(sort) for sort in _PRODUCTS]
 _RECENT = 3  # kernels
 _LEAST_BYTES = 64
 _LONG_AGO = 128  # kernels, or never before in the run
@@ -201,7 +201,7 @@ def _row(kernel: Kernel) -> tuple[str, str, list[float]]:
     read, stored = sum(t.nbytes for t in data), kernel.weight_bytes
     if "Gather" in kernel.kind:  # reads only the rows it takes
         read, stored = min(read, target.nbytes + 8 * target.size), min(stored, target.nbytes)
-    bytes_of = f"{source.dtype} by {heaviest.dtype}" if sort in _MULTIPLIES else "bytes"
+    bytes_of = f"{source.dtype} by {heaviest.dtype}" if sort in _PRODUCTS else "bytes"
     names = kernel.kind, w.variant, bytes_of if source.item_bytes == 1 else ""
     return (
         "/".join(name for name in names if name),

@@ -98,7 +98,6 @@ def product(k: Operands) -> Work | None:
     shared = len(right) < 3 or math.prod(right[:-2]) == 1  # the rows of all batches make one product
     rows = math.prod(k.target[:-1]) if shared else (k.target[-2] if len(k.target) > 1 else 1)
     batch = max(1.0, math.prod(k.target) / max(1, rows * columns))
-    constant = any(len(w) > 1 for w in k.weights)
     return Work(
         float(math.prod(k.target) * depth),
         rows=rows,
@@ -106,7 +105,7 @@ def product(k: Operands) -> Work | None:
         depth=depth,
         batch=batch,
         run=columns,
-        variant=("vector" if rows == 1 else "") if constant else "moving",
+        variant=_variant(k, rows),
         group=2 * int(k.attributes.get("transA", 0)) + int(k.attributes.get("transB", 0)),
     )
 
@@ -137,7 +136,6 @@ def einsum(k: Operands) -> Work | None:
     if not products:
         return None
     rows, columns, summed, batch = max(products, key=math.prod)
-    constant = any(len(w) > 1 for w in k.weights)
     return Work(
         float(sum(map(math.prod, products))),
         rows=rows,
@@ -145,8 +143,15 @@ def einsum(k: Operands) -> Work | None:
         depth=summed,
         batch=batch,
         run=columns,
-        variant=("vector" if rows == 1 else "") if constant else "moving",
+        variant=_variant(k, rows),
     )
+
+
+def _variant(k: Operands, rows: float) -> str:
+    """Of a product: with a matrix that is computed as well, or of a single row."""
+    if not any(len(w) > 1 for w in k.weights):
+        return "moving"
+    return "vector" if rows == 1 else ""
 
 
 def _letters(term: str, rank: int) -> str:

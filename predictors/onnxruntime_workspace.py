@@ -21,9 +21,8 @@ def workspace_bytes(executed: ExecutedKernel) -> int:
     """Bytes beside the operands and results; 0 for kernels that take none worth mentioning. For one thread."""
     kernel = executed.kernel
     tensors = [*(o.type for o in kernel.inputs[:1]), *kernel.outputs[:1]]
-    if len(tensors) < 2 or not all(
-        t.size for t in tensors
-    ):  # a learned kernel may lack what nobody recorded; empty batches
+    # a learned kernel may lack what nobody recorded, and a batch may be empty
+    if len(tensors) < 2 or not all(t.size for t in tensors):
         return 0
     match kernel.op:
         case "Conv" | "FusedConv" if not executed.layout:
