@@ -136,7 +136,7 @@ def test_certified_again_from_the_bundle_alone(bundle: Path) -> None:
 
 def test_devices_of_another_machine_are_not_taken_for_those_here(bundle: Path) -> None:
     former = certificate.read(bundle)
-    device = former.device | {"hardware": former.device_info.hardware | {"cpu": "a board's"}}
+    device = former.device | {"hardware": {**former.device_info.hardware, "cpu": "a board's"}}
     former.model_copy(update={"device": device}).save(bundle)
     with pytest.raises(ProvenanceMismatch, match="on another machine; this one differs in: cpu: ") as caught:
         certify_again(bundle)
