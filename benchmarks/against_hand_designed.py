@@ -38,16 +38,17 @@ from devices.atomic import write_text
 from devices.events import OnEvent, Progress
 from devices.journal import Journal
 from devices.versions import versions
-from hwnas import comparison, figures_network, pictures, progress, tasks
-from hwnas.comparison import Compared, Comparison
+from hwnas import progress, tasks
 from hwnas.config import BudgetSection, Config, load
-from hwnas.determinism import reproducible
 from hwnas.errors import HwnasError
 from hwnas.profiles import PROFILE
+from hwnas.report import comparison, figures_network, pictures
+from hwnas.report.comparison import Compared, Comparison
 from hwnas.run import run
 from hwnas.steps import Steps
 from hwnas.task import Task, normalize
-from hwnas.train import train
+from hwnas.training.determinism import reproducible
+from hwnas.training.train import train
 from profilers import measure_graphs
 
 ROOT = Path(__file__).parent.parent

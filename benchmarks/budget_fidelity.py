@@ -36,7 +36,7 @@ from hwnas.budget import Budget
 from hwnas.config import SearchSection
 from hwnas.costs import compile_costs
 from hwnas.errors import InfeasibleBudget
-from hwnas.int8_search import Int8Space
+from hwnas.int8.search import Int8Space
 from hwnas.problem import Problem
 from hwnas.space import Genotypes, SearchSpace
 from hwnas.targets import Target

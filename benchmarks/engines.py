@@ -20,10 +20,10 @@ import hwnas.spaces
 from devices import Graph
 from devices.engines import builder
 from devices.errors import HwnasError
-from hwnas.bundle import ENGINES, source
-from hwnas.half import half
-from hwnas.int8_flavours import CPU, OPENVINO, TENSORRT
-from hwnas.quantize import like_int8
+from hwnas.bundle.files import ENGINES, source
+from hwnas.bundle.half import half
+from hwnas.int8.flavours import CPU, OPENVINO, TENSORRT
+from hwnas.int8.quantize import like_int8
 
 _DRAWN = 300
 

@@ -27,11 +27,11 @@ import hwnas.config
 import hwnas.spaces
 import hwnas.tasks
 from devices import Device
-from hwnas.calibration import quiet
-from hwnas.certificate import FLOAT, INT8
+from hwnas.bundle.certificate import FLOAT, INT8
+from hwnas.int8.calibration import quiet
+from hwnas.int8.paired import paired_drop
+from hwnas.int8.quantize import quantize
 from hwnas.onnx_inference import logits
-from hwnas.paired import paired_drop
-from hwnas.quantize import quantize
 from hwnas.task import normalize
 from profilers import measure_graphs
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from devices import journal
-from hwnas import certificate
+from hwnas.bundle import certificate
 from hwnas.config import load
 
 ROOT = Path(__file__).parent.parent

@@ -21,9 +21,9 @@ from torch import nn
 import hwnas.spaces
 import hwnas.tasks
 from devices.events import Note, Progress
-from hwnas.accelerator import accelerator
-from hwnas.supernet import drawn, train_supernet
-from hwnas.train_settings import SupernetSettings
+from hwnas.training.accelerator import accelerator
+from hwnas.training.settings import SupernetSettings
+from hwnas.training.supernet import drawn, train_supernet
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from devices.plugins import did_you_mean
 from hwnas.errors import InvalidConfig
 from hwnas.settings import PluginSection, Settings
-from hwnas.train_settings import TrainSettings
+from hwnas.training.settings import TrainSettings
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(gt=0)]

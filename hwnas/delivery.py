@@ -14,25 +14,27 @@ from numpy.typing import NDArray
 from devices.errors import DeviceCrashed, UnsupportedOp
 from devices.events import Note
 from devices.spec import runtime_of
-from hwnas import bundle, int8_flavours, native
-from hwnas import certificate as certificates
 from hwnas.accuracy import SharedWeights
-from hwnas.certificate import FLOAT, INT8
-from hwnas.formats import FORMATS, FP16, INT8_FOR_TENSORRT
+from hwnas.bundle import certificate as certificates
+from hwnas.bundle import files as bundle
+from hwnas.bundle import native
+from hwnas.bundle.certificate import FLOAT, INT8
+from hwnas.bundle.formats import FORMATS, FP16, INT8_FOR_TENSORRT
+from hwnas.int8 import flavours
 
 if TYPE_CHECKING:
     from devices import Device, Graph, Profile
     from devices.events import OnEvent
+    from hwnas.accuracy import AccuracyModel
     from hwnas.budget import Budget
-    from hwnas.certificate import Certificate
+    from hwnas.bundle.certificate import Certificate
+    from hwnas.bundle.measured_files import DeviceTerms
     from hwnas.config import Config
-    from hwnas.measured_files import DeviceTerms
-    from hwnas.search import AccuracyModel
     from hwnas.space import SearchSpace
     from hwnas.steps import Steps
     from hwnas.targets import Target
     from hwnas.task import Task
-    from hwnas.train import Teacher, Trained
+    from hwnas.training.train import Teacher, Trained
     from predictors.estimates import KernelEstimate
 
 Start = Literal["supernet", "scratch"]
@@ -69,7 +71,7 @@ class Delivery:
 
     def export(self) -> None:
         """Write the ONNX file."""
-        from hwnas.export import export
+        from hwnas.bundle.export import export
 
         model = self._bundle / FLOAT
 
@@ -83,7 +85,7 @@ class Delivery:
         """Write the INT8 file, with the layers in float32 that ``device`` and the validation images ask for; none if the device
         takes no INT8 files."""
         from devices.atomic import write_bytes
-        from hwnas.mixed_precision import mix
+        from hwnas.int8.mixed_precision import mix
 
         int8, settings = self._bundle / INT8, self.config.quantize
 
@@ -137,9 +139,9 @@ class Delivery:
 
     def build_engines(self) -> None:
         """Write the FP16 file, the INT8 file for TensorRT where the run's own is for something else, and the engines of all."""
-        from hwnas.engines import build_engines, write_fp16, write_int8
+        from hwnas.bundle.engines import build_engines, write_fp16, write_int8
 
-        own = int8_flavours.of(self.config.device.spec) is int8_flavours.TENSORRT
+        own = flavours.of(self.config.device.spec) is flavours.TENSORRT
         sources = [self._bundle / FP16] if own else [self._bundle / FP16, self._bundle / INT8_FOR_TENSORRT]
 
         def converted() -> Mapping[str, Any]:
@@ -162,8 +164,8 @@ class Delivery:
 
         The targets' own devices are only asked for the kernels of the files, for what the predictors say of them.
         """
-        from hwnas.certify import certify
-        from hwnas.mistakes import find
+        from hwnas.bundle.certify import certify
+        from hwnas.bundle.mistakes import find
 
         def certified() -> Mapping[str, Any]:
             (first, graphs, kernels), *others = [self._terms(target) for target in targets]
@@ -191,8 +193,8 @@ class Delivery:
 
     def _terms(self, target: Target) -> tuple[DeviceTerms, Mapping[str, Graph], Mapping[str, Sequence[KernelEstimate]]]:
         """What files are held against on a target's device, those that it runs, and what is predicted of their kernels."""
-        from hwnas.certificate import Limits
-        from hwnas.measured_files import DeviceTerms, Predicted, without_refused
+        from hwnas.bundle.certificate import Limits
+        from hwnas.bundle.measured_files import DeviceTerms, Predicted, without_refused
 
         device = target.device
         graphs = without_refused(device, bundle.contents(self._bundle, device.spec)).measured
@@ -242,8 +244,8 @@ class Delivery:
         return {start: self._train(start) for start in self._starts}
 
     def _train(self, start: Start) -> Trained:
-        from hwnas.determinism import reproducible
-        from hwnas.train import train
+        from hwnas.training.determinism import reproducible
+        from hwnas.training.train import train
 
         settings = self.config.train
         if self._shared is not None and start == "supernet":
@@ -269,7 +271,7 @@ class Delivery:
     @cached_property
     def _teacher(self) -> Teacher | None:
         """The largest network, where the accuracy model has its weights."""
-        from hwnas.train import Teacher
+        from hwnas.training.train import Teacher
 
         settings = self.config.train
         if settings.teacher_weight == 0 or self._shared is None:

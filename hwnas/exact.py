@@ -14,9 +14,9 @@ from hwnas.errors import InfeasibleBudget, SearchError
 from hwnas.worst_case import WorstCase
 
 if TYPE_CHECKING:
+    from hwnas.accuracy import AccuracyModel
     from hwnas.costs import CostModel
     from hwnas.problem import Problem
-    from hwnas.search import AccuracyModel
     from hwnas.space import Genotypes
 
 Floats = NDArray[np.float64]

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 import profilers
 from devices.events import Note, OnEvent, ignore
+from hwnas.accuracy import AccuracyModel
 from hwnas.candidates import Candidates
 from hwnas.costs import CostModel, Costs
 from hwnas.errors import InfeasibleBudget, JournalMismatch
 from hwnas.problem import Problem
-from hwnas.search import AccuracyModel, search
+from hwnas.search import search
 from hwnas.worst_case import worst
 
 if TYPE_CHECKING:

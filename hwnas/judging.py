@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devices.events import OnEvent, ignore
-from hwnas import accuracy, int8_flavours
+from hwnas import accuracy
 from hwnas.accuracy import SharedWeights
-from hwnas.int8_search import Int8Accuracy
-from hwnas.train_settings import RankingSettings
+from hwnas.int8 import flavours
+from hwnas.int8.search import Int8Accuracy
+from hwnas.training.settings import RankingSettings
 
 if TYPE_CHECKING:
+    from hwnas.accuracy import AccuracyModel
     from hwnas.config import Config
-    from hwnas.search import AccuracyModel
     from hwnas.space import SearchSpace
     from hwnas.task import Task
 
@@ -45,5 +46,5 @@ def ranking_model(config: Config, model: AccuracyModel, space: SearchSpace, task
         task,
         validation_images=ranking.validation_images,
         seed=config.seed,
-        flavour=int8_flavours.of(config.device.spec),
+        flavour=flavours.of(config.device.spec),
     )

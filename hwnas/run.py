@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,17 +19,18 @@ from devices.atomic import write_text
 from devices.events import OnEvent, ignore
 from devices.journal import Journal
 from devices.versions import versions
-from hwnas import accuracy, finalist, int8_flavours, judging, objectives, searchers, spaces, targets, tasks
+from hwnas import accuracy, finalist, judging, objectives, searchers, spaces, targets, tasks
 from hwnas.budget import Budget
-from hwnas.bundle import runs_engines
-from hwnas.certificate import Certificate
+from hwnas.bundle.files import runs_engines
 from hwnas.config import SearchSection, TaskSection
 from hwnas.costs import UnknownCosts
 from hwnas.delivery import Delivery
 from hwnas.errors import InvalidConfig
-from hwnas.int8_search import Int8Space
+from hwnas.int8 import flavours
+from hwnas.int8.search import Int8Space
 from hwnas.problem import Problem
-from hwnas.report_data import write_report
+from hwnas.report.write import write_report
+from hwnas.result import RunResult
 from hwnas.seeds import run_seeds
 from hwnas.steps import Steps
 from hwnas.workers import check_workers, spread, threads_each
@@ -39,41 +40,11 @@ if TYPE_CHECKING:
     from hwnas.config import Config
     from hwnas.space import SearchSpace
     from hwnas.task import Task
-    from hwnas.train_settings import LearnSettings
+    from hwnas.training.settings import LearnSettings
 
 Step = Literal["search", "train", "export", "certify", "report"]
 SCHEMA = 1
 _VERSIONS = ("hwnas", "numpy", "onnx", "onnxruntime", "scipy", "torch", "xgboost")
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run has found, as far as it went.
-
-    Attributes:
-        folder: the run's.
-        budget: its limits on the first device, absolute.
-        genotype, genes: the network's.
-        accuracy: what the search took its accuracy for.
-        accuracy_source: where that number is from; see :func:`hwnas.accuracy.is_score`.
-        predicted, measured: its costs before the training, by the names of :class:`hwnas.costs.Costs`; with several devices
-            where it is worst off, see :class:`hwnas.worst_case.WorstCase`.
-        within_budget: what the certificate says; before there is one, what the measurement before the training said.
-        certificate: the one in ``bundle/``, or None.
-        report: path of the page, or None.
-    """
-
-    folder: Path
-    budget: Budget
-    genotype: tuple[int, ...]
-    genes: Mapping[str, Any]
-    accuracy: float
-    accuracy_source: str
-    predicted: Mapping[str, float]
-    measured: Mapping[str, float]
-    within_budget: bool
-    certificate: Certificate | None = None
-    report: Path | None = None
 
 
 def run(
@@ -162,10 +133,10 @@ def _run_one(
         steps.once("space", lambda: {"genes": space.genes_to_json()})
         engine = engine or config.export.engine or runs_engines(config.device.spec)
         if engine:
-            from hwnas.engines import check_space
+            from hwnas.bundle.engines import check_space
 
             steps.once("engines possible", lambda: {"networks": check_space(space)})
-        flavour = int8_flavours.of(config.device.spec)
+        flavour = flavours.of(config.device.spec)
         searched = Int8Space(space, flavour) if config.search.precision == "int8" else space
         on = targets.prepare(config, folder, searched, opened, steps, on_event)
         budget = on[0].budget
@@ -214,7 +185,7 @@ def _reaches(until: Step, step: Step) -> bool:
 
 def _check_mixture(config: Config, space: SearchSpace) -> None:
     """Whether the space has what a distribution is learnt with."""
-    from hwnas.differentiable import has_mixture
+    from hwnas.training.differentiable import has_mixture
 
     if not has_mixture(space):
         raise InvalidConfig(
@@ -234,7 +205,7 @@ def _with_distribution(
     on_event: OnEvent,
 ) -> SearchSection:
     """The section with the distribution that its searcher draws from; it is learnt now if it was not."""
-    from hwnas.differentiable import learn
+    from hwnas.training.differentiable import learn
 
     path = folder / "distribution.json"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from devices.events import OnEvent, Progress, ignore
-from hwnas.accuracy import is_score, source_of
+from hwnas.accuracy import AccuracyModel, is_score, source_of
 from hwnas.candidates import Candidates
 from hwnas.errors import JournalMismatch, SearchError
 from hwnas.problem import Problem, keys, unseen
@@ -20,19 +20,6 @@ if TYPE_CHECKING:
     from hwnas.space import Genotypes
 
 _ASKED = 8  # times a searcher may propose, before what it proposes is repaired
-
-
-class AccuracyModel(Protocol):
-    """Says how accurate networks would be. ``source`` is the word for what its numbers are, e.g. ``"supernet"``; see
-    :func:`hwnas.accuracy.is_score` for numbers that only rank."""
-
-    @property
-    def source(self) -> str:
-        """The word."""
-
-    def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
-        """``(n,)`` fractions on validation data, or scores from 0 to 1; a function of the genotype alone, unless the
-        model says of what else."""
 
 
 class Searcher(ABC):

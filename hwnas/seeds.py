@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 from devices.atomic import write_bytes, write_text
 from devices.events import Note, OnEvent, Progress
 from devices.journal import Journal
-from hwnas import certificate as certificates
-from hwnas.bundle_readme import readme
-from hwnas.seed_records import SeedRecord, Seeds
+from hwnas.bundle import certificate as certificates
+from hwnas.bundle.readme import readme
+from hwnas.bundle.seed_records import SeedRecord, Seeds
+from hwnas.report.run_folder import seed_folder
 from hwnas.steps import Steps
 
 if TYPE_CHECKING:
     from hwnas.config import Config
-    from hwnas.run import RunResult
+    from hwnas.result import RunResult
 
 SCHEMA = 1
 RunOne = Callable[["Config", Path, OnEvent], "RunResult"]
@@ -51,11 +52,6 @@ def run_seeds(config: Config, folder: Path, run_one: RunOne, on_event: OnEvent) 
             return replace(best, folder=folder)
         seeds = _summed(config.seed, results, results.index(best))
         return replace(best, folder=folder, certificate=_delivered(folder, best, seeds, Steps(journal)), report=None)
-
-
-def seed_folder(folder: Path, seed: int) -> Path:
-    """Folder of one seed's run."""
-    return folder / f"seed-{seed}"
 
 
 def _rank(result: RunResult) -> tuple[bool, float]:

@@ -15,7 +15,7 @@ from devices import Graph
 if TYPE_CHECKING:
     from torch import nn
 
-    from hwnas.supernet import Supernet
+    from hwnas.training.supernet import Supernet
 
 Genotypes = NDArray[np.int64]
 

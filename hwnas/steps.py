@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwnas.certificate import sha256
+from hwnas.bundle.certificate import sha256
 
 if TYPE_CHECKING:
     from devices.journal import Journal

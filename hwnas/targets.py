@@ -12,11 +12,12 @@ from devices import profile as profile_files
 from devices.errors import ProvenanceMismatch
 from devices.events import Note, OnEvent
 from devices.spec import runtime_of
-from hwnas import int8_flavours, profiles
+from hwnas import profiles
 from hwnas.budget import Budget
-from hwnas.certificate import sha256
+from hwnas.bundle.certificate import sha256
 from hwnas.costs import compile_costs
 from hwnas.errors import InvalidConfig
+from hwnas.int8 import flavours
 from hwnas.worst_case import WorstCase
 from predictors.errors import NotFitted
 
@@ -63,7 +64,7 @@ def check(config: Config) -> None:
                 f"[[also]] {also.spec} runs no ONNX files, and those are what all devices have in common.",
                 hint="Name it in [device], where its program is made, and the others in [[also]].",
             )
-        apart = int8_flavours.of(also.spec) is not int8_flavours.of(first)
+        apart = flavours.of(also.spec) is not flavours.of(first)
         if config.search.precision == "int8" and apart:
             raise InvalidConfig(
                 f"INT8 files for {first} are not those for {also.spec}, so one search cannot be for both.",

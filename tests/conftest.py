@@ -18,11 +18,10 @@ from devices import DeviceInfo
 from devices.journal import Journal
 from hwnas import judging, searchers, spaces, tasks
 from hwnas.budget import Budget
-from hwnas.comparison import Compared, Comparison
 from hwnas.config import Config
-from hwnas.effects import Effect, Effects, Interval
 from hwnas.problem import Problem
-from hwnas.report import (
+from hwnas.report.comparison import Compared, Comparison
+from hwnas.report.data import (
     ReportCandidates,
     ReportCheck,
     ReportData,
@@ -31,6 +30,7 @@ from hwnas.report import (
     ReportMistakes,
     ReportPlace,
 )
+from hwnas.report.effects import Effect, Effects, Interval
 from hwnas.search import search
 from hwnas.task import Task
 from hwnas.workers import spread

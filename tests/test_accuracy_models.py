@@ -14,11 +14,10 @@ import hwnas.accuracy
 from devices.errors import ProvenanceMismatch
 from devices.events import Note, Progress
 from hwnas import spaces, tasks
-from hwnas.accuracy import Copyable, is_score
+from hwnas.accuracy import AccuracyModel, Copyable, is_score
 from hwnas.accuracy.short_training import ShortTraining, _folds
 from hwnas.config import load
 from hwnas.errors import InvalidData
-from hwnas.search import AccuracyModel
 from hwnas.space import Genotypes, SearchSpace
 from hwnas.task import Task
 

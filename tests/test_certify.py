@@ -17,15 +17,15 @@ import hwnas.spaces
 import hwnas.tasks
 from devices.errors import ProvenanceMismatch
 from devices.events import Progress
-from hwnas import certificate
 from hwnas.budget import Budget
-from hwnas.certificate import FLOAT, INT8, Certificate, FileRecord
-from hwnas.certify import certify, certify_again
-from hwnas.deployment import choose
+from hwnas.bundle import certificate
+from hwnas.bundle.certificate import FLOAT, INT8, Certificate, FileRecord
+from hwnas.bundle.certify import certify, certify_again
+from hwnas.bundle.deployment import choose
+from hwnas.bundle.export import export
+from hwnas.bundle.measured_files import Predicted
 from hwnas.errors import InvalidData
-from hwnas.export import export
-from hwnas.measured_files import Predicted
-from hwnas.quantize import quantize
+from hwnas.int8.quantize import quantize
 from hwnas.task import Task, normalize
 
 DEVICE = "onnxruntime:threads=1"

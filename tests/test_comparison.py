@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwnas.comparison import line, paired, read
 from hwnas.errors import InvalidData
-from hwnas.report import ReportData
+from hwnas.report.comparison import line, paired, read
+from hwnas.report.data import ReportData
 
 LATENCY = np.array([0.4, 0.1, 0.2, 0.3])
 ACCURACY = np.array([0.94, 0.90, 0.93, 0.92])

@@ -12,8 +12,8 @@ import pytest
 from devices.journal import Journal
 from hwnas.cli import execute
 from hwnas.config import Config
-from hwnas.course import courses, plot, write_plot
 from hwnas.errors import InvalidData
+from hwnas.report.course import courses, plot, write_plot
 
 BUDGET = {"latency_ms": 4.0, "memory_bytes": None, "model_bytes": None}
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hwnas import certificate
+from hwnas.bundle import certificate
 from hwnas.config import load
 from hwnas.datasets import as_task
 from hwnas.errors import InvalidData, ProvenanceMismatch

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hwnas.effects import main_effects, strongest
+from hwnas.report.effects import main_effects, strongest
 
 GENES: list[tuple[str, list[Any]]] = [
     ("width", [16, 24, 32]),

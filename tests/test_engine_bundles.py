@@ -24,16 +24,16 @@ from devices import Device, ExecutedKernel, Graph, Lowering, Session, engine_fil
 from devices.errors import DeviceUnavailable, ProvenanceMismatch, UnsupportedOp
 from devices.remote import WorkerDevice
 from devices.runtimes import _cuda
-from hwnas import certificate as certificates
-from hwnas.bundle import ENGINES
-from hwnas.bundle_readme import example
-from hwnas.certificate import FLOAT, INT8
-from hwnas.certify import certify_again
+from hwnas.bundle import certificate as certificates
+from hwnas.bundle.certificate import FLOAT, INT8
+from hwnas.bundle.certify import certify_again
+from hwnas.bundle.engines import build_engines, check_space
+from hwnas.bundle.files import ENGINES
+from hwnas.bundle.formats import FP16, INT8_FOR_TENSORRT
+from hwnas.bundle.readme import example
 from hwnas.cli import execute
 from hwnas.config import load
-from hwnas.engines import build_engines, check_space
 from hwnas.errors import InvalidData
-from hwnas.formats import FP16, INT8_FOR_TENSORRT
 from hwnas.run import run
 
 if (
@@ -246,12 +246,12 @@ def test_a_space_with_an_operator_that_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_a_run_that_cannot_have_engines_ends_before_it_begins(
     small_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import hwnas.engines
+    import hwnas.bundle.engines
 
     def refused(_: object) -> int:
         raise DeviceUnavailable("TensorRT is not installed.")
 
-    monkeypatch.setattr(hwnas.engines, "check_space", refused)
+    monkeypatch.setattr(hwnas.bundle.engines, "check_space", refused)
     config = load(small_config)
     with pytest.raises(DeviceUnavailable):
         run(config.model_copy(update={"export": config.export.model_copy(update={"engine": True})}), tmp_path / "run")

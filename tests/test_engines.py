@@ -27,9 +27,9 @@ from devices.errors import DeviceUnavailable, HwnasError, InvalidModel, Provenan
 from devices.runtimes import _cuda
 from devices.runtimes import _tensorrt_cache as cache
 from devices.runtimes import _tensorrt_library as libraries
-from hwnas.half import half
-from hwnas.int8_flavours import CPU, TENSORRT
-from hwnas.quantize import like_int8
+from hwnas.bundle.half import half
+from hwnas.int8.flavours import CPU, TENSORRT
+from hwnas.int8.quantize import like_int8
 
 ROOT = Path(devices.__file__).parent.parent
 FLOAT, HALF, UINT8 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8

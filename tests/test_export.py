@@ -13,12 +13,12 @@ from torch import nn
 
 import hwnas.spaces
 import hwnas.tasks
+from hwnas.bundle.export import export
 from hwnas.errors import ExportError
-from hwnas.export import export
 from hwnas.space import SearchSpace
-from hwnas.supernet import calibrate
 from hwnas.task import Task, normalize
-from hwnas.train import logits
+from hwnas.training.supernet import calibrate
+from hwnas.training.train import logits
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hwnas import bundle, formats, native
-from hwnas.certificate import FLOAT, INT8
-from hwnas.formats import Beside, Format, Snippet
+from hwnas.bundle import files as bundle
+from hwnas.bundle import formats, native
+from hwnas.bundle.certificate import FLOAT, INT8
+from hwnas.bundle.formats import Beside, Format, Snippet
 
 
 @pytest.fixture

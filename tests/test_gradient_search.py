@@ -18,13 +18,13 @@ from hwnas.budget import Budget
 from hwnas.config import Config
 from hwnas.config import load as load_config
 from hwnas.costs import Costs
-from hwnas.differentiable import Mixture, expected_excess, learn
-from hwnas.distribution import even, load
 from hwnas.errors import InfeasibleBudget, InvalidConfig, InvalidData, SearchError
 from hwnas.problem import Problem
 from hwnas.run import run
 from hwnas.space import Genotypes, SearchSpace
-from hwnas.train_settings import LearnSettings
+from hwnas.training.differentiable import Mixture, expected_excess, learn
+from hwnas.training.distribution import even, load
+from hwnas.training.settings import LearnSettings
 
 SPACE = spaces.open("mobile", (1, 8, 8), 10, resolutions=[6, 8], squeeze_excite=[False, True], depths=[1, 2])
 

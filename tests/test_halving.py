@@ -22,7 +22,7 @@ from hwnas.problem import Problem
 from hwnas.search import Result, search
 from hwnas.space import Genotypes, SearchSpace
 from hwnas.task import Task
-from hwnas.train_settings import HalvingSettings
+from hwnas.training.settings import HalvingSettings
 
 SETTINGS: dict[str, Any] = {
     "epochs": 4,

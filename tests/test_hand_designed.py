@@ -16,10 +16,10 @@ from devices.events import Note, OnEvent, Progress, ignore
 from devices.journal import Journal
 from hwnas import tasks
 from hwnas.config import BudgetSection, Config
-from hwnas.report import ReportData
+from hwnas.report.data import ReportData
 from hwnas.steps import Steps
 from hwnas.task import Split, normalize
-from hwnas.train_settings import TrainSettings
+from hwnas.training.settings import TrainSettings
 
 IMAGENET = (3, 224, 224)
 

@@ -12,11 +12,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import hwnas.spaces
-from hwnas import int8_flavours
-from hwnas.bias_correction import correct_biases
-from hwnas.half import half
+from hwnas.bundle.half import half
+from hwnas.int8 import flavours
+from hwnas.int8.bias_correction import correct_biases
+from hwnas.int8.quantize import Quantizer, like_int8, quantize
 from hwnas.onnx_inference import logits
-from hwnas.quantize import Quantizer, like_int8, quantize
 
 IMAGES = np.random.default_rng(1).standard_normal((64, 3, 16, 16)).astype(np.float32)
 
@@ -33,20 +33,20 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("spec", "flavour"),
     [
-        ("onnxruntime:threads=1", int8_flavours.CPU),
-        ("tensorrt", int8_flavours.TENSORRT),
-        ("tensorrt:launch=enqueue", int8_flavours.TENSORRT),
-        ("openvino:threads=2,precision=f32", int8_flavours.OPENVINO),
-        ("ssh://me@box:22/tensorrt:launch=graph", int8_flavours.TENSORRT),
-        ("ssh://me@tensorrt/onnxruntime:threads=4", int8_flavours.CPU),
+        ("onnxruntime:threads=1", flavours.CPU),
+        ("tensorrt", flavours.TENSORRT),
+        ("tensorrt:launch=enqueue", flavours.TENSORRT),
+        ("openvino:threads=2,precision=f32", flavours.OPENVINO),
+        ("ssh://me@box:22/tensorrt:launch=graph", flavours.TENSORRT),
+        ("ssh://me@tensorrt/onnxruntime:threads=4", flavours.CPU),
     ],
 )
-def test_the_device_decides_the_flavour(spec: str, flavour: int8_flavours.Flavour) -> None:
-    assert int8_flavours.of(spec) is flavour
+def test_the_device_decides_the_flavour(spec: str, flavour: flavours.Flavour) -> None:
+    assert flavours.of(spec) is flavour
 
 
 def test_tensorrts_flavour_is_symmetric_and_leaves_biases_and_groups_in_float(source: Path, tmp_path: Path) -> None:
-    quantize(source, tmp_path / "int8.onnx", IMAGES, int8_flavours.TENSORRT)
+    quantize(source, tmp_path / "int8.onnx", IMAGES, flavours.TENSORRT)
     graph = onnx.load(tmp_path / "int8.onnx").graph
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     makers = {o: n for n in graph.node for o in n.output}
@@ -78,17 +78,15 @@ def test_tensorrts_flavour_is_symmetric_and_leaves_biases_and_groups_in_float(so
 
 
 def test_made_up_ranges_give_the_same_network(source: Path) -> None:
-    made = Quantizer(source, IMAGES, int8_flavours.TENSORRT).int8()
-    like = like_int8(onnx.load(source), int8_flavours.TENSORRT)
+    made = Quantizer(source, IMAGES, flavours.TENSORRT).int8()
+    like = like_int8(onnx.load(source), flavours.TENSORRT)
     assert Counter(n.op_type for n in like.graph.node) == Counter(n.op_type for n in made.graph.node)
 
 
 def test_float_biases_are_corrected_too(tmp_path: Path) -> None:
     space = hwnas.spaces.open("mobile", (3, 16, 16), 10, depths=[1], squeeze_excite=[False], resolutions=[16])
     (tmp_path / "small.onnx").write_bytes(space.graph(space.smallest()).to_onnx().SerializeToString())
-    quantizer = Quantizer(
-        tmp_path / "small.onnx", IMAGES[:2], int8_flavours.TENSORRT
-    )  # too few: the ranges cut a lot off
+    quantizer = Quantizer(tmp_path / "small.onnx", IMAGES[:2], flavours.TENSORRT)  # too few: the ranges cut a lot off
     plain, corrected = quantizer.int8(), quantizer.int8()
     correct_biases(corrected, quantizer.model, IMAGES)
     full = logits(quantizer.model, IMAGES)

@@ -14,9 +14,9 @@ import hwnas.spaces
 import hwnas.tasks
 from hwnas.config import load
 from hwnas.errors import InvalidConfig
-from hwnas.int8_search import Int8Accuracy, Int8Space
+from hwnas.int8.quantize import Quantizer
+from hwnas.int8.search import Int8Accuracy, Int8Space
 from hwnas.places import kernel_places
-from hwnas.quantize import Quantizer
 from hwnas.run import run
 from hwnas.space import SearchSpace
 from hwnas.task import normalize
@@ -75,7 +75,7 @@ class Drawn:
 
 
 def test_accuracy_is_that_of_the_quantised_network(space: SearchSpace) -> None:
-    from hwnas.train import evaluate
+    from hwnas.training.train import evaluate
 
     task, weights = hwnas.tasks.open("digits"), Drawn(space)
     model = Int8Accuracy(weights, space, task, validation_images=200, seed=0)

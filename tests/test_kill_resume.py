@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from devices import journal
-from hwnas import certificate
+from hwnas.bundle import certificate
 
 ROOT = Path(__file__).parent.parent
 KILLS = 3

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from hwnas.mistakes import WORST, of_logits
-from hwnas.report_text import class_figures
+from hwnas.bundle.mistakes import WORST, of_logits
+from hwnas.report.text import class_figures
 from hwnas.task import Split
 
 CLASSES = 4

@@ -11,11 +11,11 @@ import pytest
 import devices
 import hwnas.spaces
 import hwnas.tasks
-from hwnas.export import export
-from hwnas.mixed_precision import Candidate, Mixture, choose, mix, plans, verdict
+from hwnas.bundle.export import export
+from hwnas.int8.mixed_precision import Candidate, Mixture, choose, mix, plans, verdict
+from hwnas.int8.paired import Drop, paired_drop
+from hwnas.int8.sensitivity import Sensitivity
 from hwnas.onnx_inference import logits
-from hwnas.paired import Drop, paired_drop
-from hwnas.sensitivity import Sensitivity
 from hwnas.task import normalize
 
 

@@ -18,16 +18,17 @@ import hwnas.tasks
 from devices import journal
 from devices.errors import ProvenanceMismatch
 from devices.spec import runtime_of
-from hwnas import bundle as bundles
-from hwnas import certificate, int8_flavours, native
 from hwnas.budget import Budget
-from hwnas.certificate import FLOAT, INT8
-from hwnas.certify import certify, certify_again
+from hwnas.bundle import certificate, native
+from hwnas.bundle import files as bundles
+from hwnas.bundle.certificate import FLOAT, INT8
+from hwnas.bundle.certify import certify, certify_again
+from hwnas.bundle.export import export
 from hwnas.config import load
 from hwnas.errors import ExportError, InvalidData
-from hwnas.export import export
+from hwnas.int8 import flavours
+from hwnas.int8.quantize import quantize
 from hwnas.onnx_inference import logits
-from hwnas.quantize import quantize
 from hwnas.run import run
 from hwnas.task import Task, normalize
 
@@ -51,7 +52,7 @@ def certified(request: pytest.FixtureRequest, task: Task, tmp_path_factory: pyte
     module = space.build(space.smallest()).eval()
     export(space, space.smallest(), module, task, folder / FLOAT)
     if len(FILES[runtime_of(spec)]) > 1:
-        quantize(folder / FLOAT, folder / INT8, normalize(task.train.images[:32], task, 8), int8_flavours.of(spec))
+        quantize(folder / FLOAT, folder / INT8, normalize(task.train.images[:32], task, 8), flavours.of(spec))
     with devices.open(spec) as device:
         for name in FILES[runtime_of(spec)]:
             native.translate(device, bundles.source(folder, name), folder / name, lambda: module)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hwnas import cli, pictures, plots
+from hwnas import cli
 from hwnas.errors import HwnasError
-from hwnas.report import ReportData
+from hwnas.report import pictures, plots
+from hwnas.report.data import ReportData
 
 needs_browser = pytest.mark.skipif(not pictures.browser(), reason="needs Debian's chromium")
 

@@ -17,16 +17,16 @@ from onnx import TensorProto, helper
 import devices
 import hwnas.spaces
 import hwnas.tasks
-from hwnas.bias_correction import correct_biases
-from hwnas.calibration import METHODS, ranges
+from hwnas.bundle.export import export
 from hwnas.errors import ExportError
-from hwnas.export import export
-from hwnas.int8_graph import align_depthwise
+from hwnas.int8.bias_correction import correct_biases
+from hwnas.int8.calibration import METHODS, ranges
+from hwnas.int8.graph import align_depthwise
+from hwnas.int8.quantize import Quantizer, quantize
 from hwnas.onnx_inference import logits
-from hwnas.quantize import Quantizer, quantize
 from hwnas.task import Task, normalize
-from hwnas.train import train
-from hwnas.train_settings import TrainSettings
+from hwnas.training.settings import TrainSettings
+from hwnas.training.train import train
 
 
 @pytest.fixture(scope="module")

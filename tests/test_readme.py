@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from hwnas import config
 from hwnas.spaces.mobile import MobileSpace
-from hwnas.train_settings import FitSettings, SupernetSettings, TrainSettings
+from hwnas.training.settings import FitSettings, SupernetSettings, TrainSettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

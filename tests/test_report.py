@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwnas import figures, plots, report_text
 from hwnas.budget import Budget
-from hwnas.effects import Interval
-from hwnas.report import ReportCandidates, ReportCheck, ReportData, render
+from hwnas.report import figures, plots
+from hwnas.report import text as report_text
+from hwnas.report.data import ReportCandidates, ReportCheck, ReportData
+from hwnas.report.effects import Interval
+from hwnas.report.page import render
 
 
 def text_of(page: str) -> str:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from devices import journal
-from hwnas import certificate
-from hwnas.report import ReportKernel
-from hwnas.report_data import report_data
-from hwnas.report_places import places
+from hwnas.bundle import certificate
+from hwnas.report.data import ReportKernel
+from hwnas.report.places import places
+from hwnas.report.run_folder import report_data
 from hwnas.spaces import open as open_space
 
 

@@ -17,14 +17,15 @@ from devices import profile as profile_files
 from devices.errors import ProvenanceMismatch
 from devices.events import Note, Progress
 from devices.journal import Journal
-from hwnas import certificate, finalist, spaces
+from hwnas import finalist, spaces
 from hwnas.budget import Budget
+from hwnas.bundle import certificate
 from hwnas.config import Config, SearchSection, load
 from hwnas.costs import CostModel, Costs, compile_costs
 from hwnas.errors import InfeasibleBudget, InvalidConfig
 from hwnas.finalist import CostFactors
 from hwnas.problem import Problem
-from hwnas.report_data import report_data, summary
+from hwnas.report.run_folder import report_data, summary
 from hwnas.run import run
 from hwnas.space import Genotypes, SearchSpace
 from hwnas.targets import Target

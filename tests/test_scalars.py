@@ -18,7 +18,6 @@ from devices import journal
 from devices.events import Note, Progress
 from devices.journal import Journal
 from hwnas import accuracy, scalars, searchers, spaces, tasks
-from hwnas.batches import steps_per_epoch
 from hwnas.budget import Budget
 from hwnas.candidates import Candidates
 from hwnas.costs import Costs
@@ -26,7 +25,8 @@ from hwnas.errors import HwnasError
 from hwnas.problem import Problem
 from hwnas.search import Searcher, search
 from hwnas.space import Genotypes
-from hwnas.train import TrainSettings, train
+from hwnas.training.batches import steps_per_epoch
+from hwnas.training.train import TrainSettings, train
 
 SPACE = spaces.open("mobile", (1, 8, 8), 10, depths=[1], activations=["relu"], squeeze_excite=[False])
 

@@ -11,11 +11,11 @@ import pytest
 from devices import journal
 from devices.errors import ProvenanceMismatch
 from devices.events import Progress
-from hwnas import certificate
-from hwnas.certify import certify_again
+from hwnas.bundle import certificate
+from hwnas.bundle.certify import certify_again
 from hwnas.config import Config, load
 from hwnas.errors import InvalidData
-from hwnas.report_data import report_data, summary
+from hwnas.report.run_folder import report_data, summary
 from hwnas.run import run
 
 

@@ -15,16 +15,17 @@ from benchmarks.loopback import Loopback
 from devices import journal
 from devices.ssh import target
 from devices.ssh.address import split
-from hwnas import certificate, tasks
+from hwnas import tasks
 from hwnas.budget import Budget
-from hwnas.certificate import Limits
-from hwnas.certify import certify, certify_again
+from hwnas.bundle import certificate
+from hwnas.bundle.certificate import Limits
+from hwnas.bundle.certify import certify, certify_again
+from hwnas.bundle.measured_files import DeviceTerms
 from hwnas.config import Config, load
 from hwnas.errors import InvalidConfig
-from hwnas.measured_files import DeviceTerms
-from hwnas.report import ReportData
-from hwnas.report_data import report_data as report_of
-from hwnas.report_text import headline
+from hwnas.report.data import ReportData
+from hwnas.report.run_folder import report_data as report_of
+from hwnas.report.text import headline
 from hwnas.run import run
 
 FIRST, SECOND = "onnxruntime:threads=1", "openvino:threads=1"

@@ -18,9 +18,9 @@ import hwnas.tasks
 from devices import plugins
 from devices.events import Note, Progress
 from hwnas.space import SearchSpace
-from hwnas.supernet import Supernet, calibrate, train_supernet
 from hwnas.task import Task
-from hwnas.train_settings import FitSettings, SupernetSettings
+from hwnas.training.settings import FitSettings, SupernetSettings
+from hwnas.training.supernet import Supernet, calibrate, train_supernet
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 128, "validation_images": 100}
 WITHOUT_TRAINING_SETTINGS = "tabulated", "zero_cost", "ensemble", "predictor"
@@ -128,7 +128,7 @@ def test_calibration_makes_evaluation_agree_with_the_batch(space: SearchSpace, t
     assert not network.training
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert {norm.momentum for norm in norms} == {0.1}
-    from hwnas.train import logits
+    from hwnas.training.train import logits
 
     evaluated = logits(network, examples, task, space.image_size(genotype))
     with torch.no_grad():

@@ -18,12 +18,12 @@ from torch import nn
 import hwnas.tasks
 from devices.errors import HwnasError, ProvenanceMismatch
 from devices.events import Note, Progress
-from hwnas import checkpoint as checkpoints
-from hwnas.batches import augment, batches, mix, steps_per_epoch
-from hwnas.determinism import reproducible
-from hwnas.fitting import learning_rate
 from hwnas.task import Split, Task
-from hwnas.train import Teacher, TrainSettings, evaluate, logits, train
+from hwnas.training import checkpoint as checkpoints
+from hwnas.training.batches import augment, batches, mix, steps_per_epoch
+from hwnas.training.determinism import reproducible
+from hwnas.training.fitting import learning_rate
+from hwnas.training.train import Teacher, TrainSettings, evaluate, logits, train
 
 QUICK = TrainSettings(epochs=2, batch_size=128, learning_rate=0.1, checkpoint_steps=4)
 
@@ -34,7 +34,7 @@ import sys
 from pathlib import Path
 import numpy as np
 import hwnas.accuracy, hwnas.spaces, hwnas.tasks
-from hwnas.train import Teacher, TrainSettings, train
+from hwnas.training.train import Teacher, TrainSettings, train
 from safetensors.torch import save_file
 
 folder = Path(sys.argv[1])

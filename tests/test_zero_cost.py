@@ -15,11 +15,14 @@ from torch import Tensor, nn
 import hwnas.accuracy
 import hwnas.spaces
 import hwnas.tasks
-from hwnas import figures, report_findings, report_sections, report_text
 from hwnas.accuracy import is_score
 from hwnas.accuracy._proxies import PROXIES
 from hwnas.accuracy.zero_cost import ZeroCost, ZeroCostSettings
-from hwnas.report import ReportData
+from hwnas.report import figures
+from hwnas.report import findings as report_findings
+from hwnas.report import sections as report_sections
+from hwnas.report import text as report_text
+from hwnas.report.data import ReportData
 
 LABELS = torch.tensor([0, 1, 2, 0])
 

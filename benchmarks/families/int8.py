@@ -13,8 +13,8 @@ import onnx
 from onnxruntime import quantization
 
 from devices import Graph
-from hwnas.calibration import quiet
-from hwnas.quantize import like_int8
+from hwnas.int8.calibration import quiet
+from hwnas.int8.quantize import like_int8
 
 STYLES = ("hwnas", "uint8", "int8")
 """By hwnas; by ONNX Runtime with activations of ``uint8``, or of ``int8``, its default."""

@@ -16,11 +16,23 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from torch import nn
 
-    from hwnas.search import AccuracyModel
     from hwnas.space import Genotypes, SearchSpace
     from hwnas.task import Task
 
 _HERE = sys.modules[__name__]
+
+
+class AccuracyModel(Protocol):
+    """Says how accurate networks would be. ``source`` is the word for what its numbers are, e.g. ``"supernet"``; see
+    :func:`is_score` for numbers that only rank."""
+
+    @property
+    def source(self) -> str:
+        """The word."""
+
+    def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
+        """``(n,)`` fractions on validation data, or scores from 0 to 1; a function of the genotype alone, unless the
+        model says of what else."""
 
 
 EvaluateAll = Callable[[Sequence[Any]], Iterable[Any]]
@@ -34,7 +46,7 @@ class Copyable(Protocol):
 
     @property
     def source(self) -> str:
-        """See :class:`hwnas.search.AccuracyModel`."""
+        """See :class:`AccuracyModel`."""
 
     def prepare(self) -> Sequence[Path]:
         """Make what the evaluations share, if it is not there; the files in the model's folder with which a copy of the model

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from devices.events import Note, OnEvent, Progress
 from hwnas.space import SearchSpace
 from hwnas.task import Task, ranking_split
-from hwnas.train_settings import AloneSettings
+from hwnas.training.settings import AloneSettings
 
 if TYPE_CHECKING:
-    from hwnas.fitting import Enough
+    from hwnas.training.fitting import Enough
 
 
 class Alone:
@@ -39,8 +39,8 @@ class Alone:
     def trained(self, genotype: NDArray[np.int64], enough: Enough | None = None) -> tuple[float, Sequence[float]]:
         """Fraction of the validation images that the network gets right, and the course of its validation accuracy by epoch.
         A training that was paused, because its epochs were ``enough``, goes on."""
-        from hwnas.determinism import reproducible
-        from hwnas.train import evaluate, train
+        from hwnas.training.determinism import reproducible
+        from hwnas.training.train import evaluate, train
 
         self._folder.mkdir(parents=True, exist_ok=True)
         size = self._space.image_size(genotype)

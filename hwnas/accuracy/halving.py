@@ -19,11 +19,11 @@ from devices.journal import Journal
 from hwnas.accuracy._alone import Alone
 from hwnas.space import Genotypes, SearchSpace
 from hwnas.task import Task
-from hwnas.train_settings import HalvingSettings
+from hwnas.training.settings import HalvingSettings
 
 if TYPE_CHECKING:
     from hwnas.accuracy import EvaluateAll
-    from hwnas.fitting import Epoch
+    from hwnas.training.fitting import Epoch
 
 _FEWEST_CURVES = 5  # before a median says something
 

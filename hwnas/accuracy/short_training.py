@@ -14,7 +14,7 @@ from hwnas.errors import InvalidData
 from hwnas.one_by_one import OneByOne
 from hwnas.space import SearchSpace
 from hwnas.task import Split, Task
-from hwnas.train_settings import ShortTrainingSettings
+from hwnas.training.settings import ShortTrainingSettings
 
 
 class ShortTraining(OneByOne):

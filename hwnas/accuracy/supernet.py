@@ -14,12 +14,12 @@ from devices.events import OnEvent
 from hwnas.one_by_one import OneByOne
 from hwnas.space import SearchSpace
 from hwnas.task import Task, calibration_images, ranking_split
-from hwnas.train_settings import SupernetSettings
+from hwnas.training.settings import SupernetSettings
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from hwnas.supernet import Supernet
+    from hwnas.training.supernet import Supernet
 
 
 class SupernetAccuracy(OneByOne):
@@ -49,7 +49,7 @@ class SupernetAccuracy(OneByOne):
 
     @cached_property
     def _supernet(self) -> Supernet:
-        from hwnas.supernet import train_supernet
+        from hwnas.training.supernet import train_supernet
 
         self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
         return train_supernet(
@@ -68,16 +68,16 @@ class SupernetAccuracy(OneByOne):
 
     def evaluate(self, asked: NDArray[np.int64]) -> float:
         """Fraction of the validation images that network ``(G,)`` classifies correctly."""
-        from hwnas.accelerator import accelerator
-        from hwnas.train import evaluate
+        from hwnas.training.accelerator import accelerator
+        from hwnas.training.train import evaluate
 
         network = self.inherit(asked).to(accelerator())
         return evaluate(network, self._validation, self._task, self._space.image_size(asked))
 
     def inherit(self, genotype: NDArray[np.int64]) -> nn.Module:
         """The network with its weights from the supernet, batch norm calibrated, in evaluation mode."""
-        from hwnas.accelerator import accelerator
-        from hwnas.supernet import calibrate
+        from hwnas.training.accelerator import accelerator
+        from hwnas.training.supernet import calibrate
 
         network = self._supernet.extract(genotype).to(accelerator())
         calibrate(network, self._calibration, self._task, self._space.image_size(genotype))

@@ -76,10 +76,10 @@ class ZeroCost:
     def _score(self, genotype: NDArray[np.int64]) -> float:
         import torch
 
-        from hwnas.accelerator import accelerator
         from hwnas.accuracy._proxies import PROXIES
-        from hwnas.determinism import reproducible
         from hwnas.task import normalize
+        from hwnas.training.accelerator import accelerator
+        from hwnas.training.determinism import reproducible
 
         batch = some(self._task.train, self._settings.batch_size, self._seed)
         shown = normalize(batch.images, self._task, self._space.image_size(genotype))

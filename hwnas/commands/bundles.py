@@ -37,7 +37,7 @@ def certify(
     runs/photos/bundle --device ssh://pi@board/onnxruntime --task folder --data photos --setting size=64`
     """
     from hwnas import progress, tasks
-    from hwnas.certify import certify_again
+    from hwnas.bundle.certify import certify_again
     from hwnas.commands.runs import certificate_shown
 
     given = settings(setting)
@@ -64,7 +64,7 @@ def engines(
     Example: `hwnas engines runs/digits/bundle --target sm86 --target sm89`
     """
     from hwnas import progress
-    from hwnas.engines import build_engines
+    from hwnas.bundle.engines import build_engines
 
     with progress.shown() as on_event:
         records = build_engines(bundle, targets=target or (), on_event=on_event)
@@ -90,7 +90,7 @@ def report(
 
     Example: `hwnas report runs/digits --png figures`
     """
-    from hwnas.report_data import write_pictures, write_report
+    from hwnas.report.write import write_pictures, write_report
 
     page = write_report(run, baselines)
     pictures = [] if png is None else write_pictures(run, png, baselines)
@@ -111,8 +111,8 @@ def compare(
 
     Example: `hwnas compare runs/seed0 runs/seed1 --plot course.html`
     """
-    from hwnas import course
-    from hwnas.report_data import summary
+    from hwnas.report import course
+    from hwnas.report.run_folder import summary
 
     found = [summary(run) for run in runs]
     value: dict[str, Any] = {"runs": found}

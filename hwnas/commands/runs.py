@@ -13,8 +13,9 @@ from hwnas.accuracy import is_score
 from hwnas.commands.answer import NOT_WITHIN_BUDGET, Answer, Json, kibibytes, milliseconds, percent, table
 
 if TYPE_CHECKING:
-    from hwnas.certificate import Certificate
-    from hwnas.run import RunResult, Step
+    from hwnas.bundle.certificate import Certificate
+    from hwnas.result import RunResult
+    from hwnas.run import Step
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration, e.g. examples/digits.toml.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="The run's folder; a run that is there is gone on with.")]

@@ -14,7 +14,7 @@ from hwnas.settings import check_arguments, validated
 if TYPE_CHECKING:
     from hwnas.problem import Problem
     from hwnas.search import Searcher
-    from hwnas.train_settings import LearnSettings
+    from hwnas.training.settings import LearnSettings
 
 _HERE = sys.modules[__name__]
 

@@ -1,5 +1,5 @@
-"""Sampling from a distribution that was learnt by gradients (:mod:`hwnas.differentiable`; Dong & Yang 2019, "GDAS", and Wu et al.
-2019, "FBNet", section 3.3, draw and evaluate likewise)."""
+"""Sampling from a distribution that was learnt by gradients (:mod:`hwnas.training.differentiable`; Dong & Yang 2019, "GDAS", and
+Wu et al. 2019, "FBNet", section 3.3, draw and evaluate likewise)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwnas.distribution import even, load
 from hwnas.problem import Problem
 from hwnas.search import Searcher
-from hwnas.train_settings import LearnSettings
+from hwnas.training.distribution import even, load
+from hwnas.training.settings import LearnSettings
 
 if TYPE_CHECKING:
     from hwnas.candidates import Candidates
@@ -26,7 +26,8 @@ class Gradient(Searcher):
 
     Args:
         problem: what is searched.
-        distribution: path of the file that :meth:`hwnas.distribution.Distribution.save` wrote; without one, nothing was learnt.
+        distribution: path of the file that :meth:`hwnas.training.distribution.Distribution.save` wrote; without one, nothing was
+            learnt.
 
     Raises:
         InvalidData: the file is none of the problem's space.

@@ -20,7 +20,7 @@ from hwnas.spaces._steps import Step
 if TYPE_CHECKING:
     from torch import nn
 
-    from hwnas.supernet import Supernet
+    from hwnas.training.supernet import Supernet
 
 
 class ChoiceSpace(SearchSpace):

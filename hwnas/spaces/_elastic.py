@@ -20,7 +20,7 @@ from hwnas.spaces._blocks import Conv, Part
 from hwnas.spaces._convolution import conv2d
 from hwnas.spaces._mixture import mixed
 from hwnas.spaces._modules import ConvUnit, Network, PartModule, activate
-from hwnas.supernet import Supernet
+from hwnas.training.supernet import Supernet
 
 if TYPE_CHECKING:
     from hwnas.spaces.mobile import MobileSpace

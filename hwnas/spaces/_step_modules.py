@@ -15,7 +15,7 @@ from hwnas.spaces._blocks import INPUT, Conv
 from hwnas.spaces._elastic import copy_shared, shared_conv
 from hwnas.spaces._modules import ConvUnit, as_affine
 from hwnas.spaces._steps import Step
-from hwnas.supernet import Supernet
+from hwnas.training.supernet import Supernet
 
 if TYPE_CHECKING:
     from hwnas.spaces._choice import ChoiceSpace

@@ -24,7 +24,7 @@ from hwnas.spaces import _blocks as blocks
 if TYPE_CHECKING:
     from torch import nn
 
-    from hwnas.supernet import Supernet
+    from hwnas.training.supernet import Supernet
 
 _SMALLEST_MAP = 4  # the image is halved while what is left is at least so many pixels
 _WIDTHS = ((16, 24), (32, 48), (64, 80, 96), (96, 128, 160), (160, 192, 224))

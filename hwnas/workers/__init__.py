@@ -21,8 +21,8 @@ from hwnas.errors import SearchError
 from hwnas.threads import thread_count, threads
 
 if TYPE_CHECKING:
+    from hwnas.accuracy import AccuracyModel
     from hwnas.config import Config
-    from hwnas.search import AccuracyModel
     from hwnas.space import Genotypes
     from hwnas.task import Task
 

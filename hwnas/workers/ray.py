@@ -56,7 +56,7 @@ class Cluster:
     """See :class:`hwnas.workers.Crew`. Ray gives every evaluation to a free core, and to another one if its machine is lost."""
 
     def __init__(self, copy: Copy, on_event: OnEvent) -> None:
-        from hwnas.accelerator import accelerator
+        from hwnas.training.accelerator import accelerator
 
         self._needed = {"CPU": copy.threads, "GPU": 1 if accelerator().type == "cuda" else 0}
         self._evaluate: Any = ray.remote(
