@@ -42,7 +42,7 @@ from benchmarks.truth import PROFILE, TIMELINE, Measured, Network
 from devices import Graph, Profile
 from devices.profile import load as load_profile
 from devices.spec import runtime_of
-from hwnas.commands.answer import shapes
+from hwnas.commands.answer import inputs as inputs_of
 from predictors import Estimates, LatencyPredictor, load_or_fit
 
 Floats = NDArray[np.float64]
@@ -184,7 +184,7 @@ def summary(measured: Measured, predictor: LatencyPredictor, profile: Profile, s
 def model_file(text: str) -> Graph:
     """An ONNX file with the shapes that it leaves open, as told on the command line."""
     path, _, inputs = text.partition(":")
-    graph = devices.load_onnx(path, shapes([i for i in inputs.split(",") if i]))
+    graph = devices.load_onnx(path, inputs_of([i for i in inputs.split(",") if i]))
     return replace(graph, name=Path(path).stem)
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
 
 from devices import plugins, runtimes
 from devices.device import Device, DeviceInfo, DeviceStatus, Memory, Session
@@ -103,7 +106,7 @@ def resident_bytes(spec: str, graph: Graph) -> int:
 
 def load_onnx(
     path: str | os.PathLike[str],
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    inputs: Mapping[str, tuple[int, ...] | NDArray[Any]] | None = None,
     *,
     weights: bool = True,
     device: Device | None = None,
@@ -111,4 +114,4 @@ def load_onnx(
     """Read an ONNX file as a graph; see :func:`devices.onnx_file.load_onnx`."""
     from devices.onnx_file import load_onnx as load
 
-    return load(path, shapes, weights=weights, device=device)
+    return load(path, inputs, weights=weights, device=device)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from devices import _onnx_checks as checks
@@ -20,9 +22,28 @@ if TYPE_CHECKING:
 _SLICE_READS_BOUNDS = 10  # since this opset; before, they are attributes
 
 
-def observe(model: onnx.ModelProto, device: Device) -> tuple[str, ...]:
-    """Declare in ``model``, whose inputs are pinned, all shapes that cannot be told before it runs, as a run with the usual
-    inputs makes them.
+Given = Mapping[str, NDArray[Any]]
+
+
+def condition(deciding: onnx.ModelProto, given: Given, device: Device) -> bool:
+    """What a model comes to whose only output is a condition; ``given`` are values of its inputs, by name.
+
+    Raises:
+        DeviceError: the device cannot run it.
+    """
+    with device.load(_bare(deciding, given)) as session:
+        return bool(session.outputs()[0].item())
+
+
+def observe(model: onnx.ModelProto, given: Given, device: Device, *, doubted: bool = False) -> tuple[str, ...]:
+    """Declare in ``model``, whose inputs are pinned, all shapes that cannot be told before it runs, as a run makes them.
+
+    Args:
+        model: the model.
+        given: values of inputs, by name; the others are the usual ones.
+        device: runs it.
+        doubted: ONNX's own inference finds that shapes do not fit; it errs, for operators of which it knows little, and nothing
+            that it says of shapes is believed.
 
     Returns:
         Names of the tensors, in the order in which nodes make them.
@@ -31,16 +52,16 @@ def observe(model: onnx.ModelProto, device: Device) -> tuple[str, ...]:
         InvalidModel: types or shapes do not fit.
         DeviceError: the device cannot run it.
     """
-    inferred = _onnx_shapes.infer(model).graph
+    inferred = _onnx_shapes.infer(model, strict=not doubted).graph
     infos = {value.name: value.type for value in (*inferred.value_info, *inferred.output)}
     for name, info in infos.items():
         if info.WhichOneof("value") not in (None, "tensor_type"):
             raise InvalidModel(f"{name!r} is not a tensor.", hint="Only networks of tensors can be measured.")
     types = {name: info.tensor_type for name, info in infos.items()}
     made = [name for node in model.graph.node for name in node.output if name]
-    unknown = [name for name in made if name not in types or not _onnx_shapes.fixed(types[name])]
+    unknown = [name for name in made if doubted or name not in types or not _onnx_shapes.fixed(types[name])]
     untyped = [name for name in unknown if name not in types or not types[name].elem_type]
-    with device.load(_asking(model, unknown, untyped)) as session:
+    with device.load(_asking(model, given, unknown, untyped)) as session:
         told = list(session.outputs())
     shapes = [tuple(int(d) for d in shape) for shape in told[: len(unknown)]]
     kinds = {name: types[name].elem_type for name in types}
@@ -59,7 +80,7 @@ def observe(model: onnx.ModelProto, device: Device) -> tuple[str, ...]:
     return tuple(unknown)
 
 
-def _asking(model: onnx.ModelProto, names: list[str], untyped: list[str]) -> Graph:
+def _asking(model: onnx.ModelProto, given: Given, names: list[str], untyped: list[str]) -> Graph:
     """The model with the shapes of the tensors ``names`` for outputs, and behind them an element, or none, of ``untyped``."""
     asking = onnx.ModelProto()
     asking.CopyFrom(model)
@@ -80,7 +101,12 @@ def _asking(model: onnx.ModelProto, names: list[str], untyped: list[str]) -> Gra
     if untyped:
         numbers = {"hwnas/flat": -1, "hwnas/start": 0, "hwnas/end": 1}
         asking.graph.initializer.extend(numpy_helper.from_array(np.array([n]), name) for name, n in numbers.items())
-    graph = asking.graph
+    return _bare(asking, given)
+
+
+def _bare(model: onnx.ModelProto, given: Given) -> Graph:
+    """A graph to be run for its outputs alone: no types but those of its inputs and constants are known."""
+    graph = model.graph
     tensors = {t.name: TensorType(checks.dtype(t.data_type, t.name), tuple(t.dims)) for t in graph.initializer}
     tensors |= {value.name: _onnx_shapes.tensor_type(value) for value in graph.input}
     return Graph(
@@ -90,5 +116,6 @@ def _asking(model: onnx.ModelProto, names: list[str], untyped: list[str]) -> Gra
         tuple(value.name for value in graph.input),
         tuple(value.name for value in graph.output),
         {t.name: None for t in graph.initializer},
-        asking,
+        model,
+        given={name: value for name, value in given.items() if name in tensors},
     )

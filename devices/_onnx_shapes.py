@@ -28,8 +28,12 @@ _ARITHMETIC = frozenset({
 _VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze"})
 
 
-def infer(model: onnx.ModelProto) -> onnx.ModelProto:
+def infer(model: onnx.ModelProto, *, strict: bool = True) -> onnx.ModelProto:
     """Shape inference on a copy whose large weights are only declared: the time is for nodes, not for bytes.
+
+    Args:
+        model: the model.
+        strict: refuse what does not fit; else it is left open.
 
     Raises:
         InvalidModel: types or shapes do not fit.
@@ -48,8 +52,8 @@ def infer(model: onnx.ModelProto) -> onnx.ModelProto:
         else:
             light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     try:
-        inferred = onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True, data_prop=True)
-        if not _whole(inferred.graph):
+        inferred = onnx.shape_inference.infer_shapes(light, check_type=strict, strict_mode=strict, data_prop=True)
+        if strict and not _whole(inferred.graph):
             complete(light)
             inferred = onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True, data_prop=True)
         return inferred
@@ -84,8 +88,11 @@ def _whole(graph: onnx.GraphProto) -> bool:
     return all(output in known for node in graph.node for output in node.output if output)
 
 
-def complete(model: onnx.ModelProto) -> None:
+def complete(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
     """Add to ``model`` the types of all nodes' outputs as far as they can be told, in place. The nodes are in order.
+
+    Returns:
+        The small tensors whose values can be told too, by name.
 
     Raises:
         onnx.shape_inference.InferenceError: types or shapes do not fit.
@@ -115,6 +122,7 @@ def complete(model: onnx.ModelProto) -> None:
     values_info = [*told_only, *(helper.make_value_info(name, kind) for name, kind in found.items())]
     del graph.value_info[:]
     graph.value_info.extend(values_info)
+    return values
 
 
 def _worked_out(

@@ -55,6 +55,7 @@ class Graph:
         make_module: makes the torch module with the same function, for devices that run torch modules.
         engine: built of the model, for TensorRT to run instead of building one.
         data_dependent: names of the tensors whose shapes depend on the data, and are here those of one run.
+        given: values of inputs, where they were told, by name.
         native: the network in the format of the runtime that is to load it, as it is shipped (:meth:`devices.Device.native`).
     """
 
@@ -68,6 +69,7 @@ class Graph:
     make_module: Callable[[], Any] | None = None
     engine: Engine | None = None
     data_dependent: tuple[str, ...] = ()
+    given: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     native: bytes | None = None
 
     @property
@@ -101,6 +103,8 @@ class Graph:
                 ).encode()
             )
         sha.update(repr(([ids[i] for i in self.inputs], [ids[o] for o in self.outputs])).encode())
+        for name, value in sorted(self.given.items()):
+            sha.update(name.encode() + value.tobytes())
         return sha.hexdigest()[:32]
 
     def to_onnx(self, weights: Mapping[str, NDArray[Any]] | None = None) -> onnx.ModelProto:
@@ -169,7 +173,8 @@ def made_up_weight(name: str, tensor: TensorType) -> NDArray[Any]:
 
 
 def random_inputs(graph: Graph, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Seeded inputs for timing: normal numbers for floats, ids within the smallest vocabulary, ones for masks."""
+    """Seeded inputs for timing, but for those that are given: normal numbers for floats, ids within the smallest vocabulary, ones
+    for masks."""
     rng = np.random.default_rng(seed)
     rows = [
         graph.tensors[n.inputs[0]].shape[0] for n in graph.nodes if n.op == "Gather" and n.inputs[0] in graph.constants
@@ -179,7 +184,9 @@ def random_inputs(graph: Graph, seed: int = 0) -> dict[str, NDArray[Any]]:
     for name in graph.inputs:
         tensor = graph.tensors[name]
         dtype = element_type(tensor.dtype)
-        if dtype.kind == "f":
+        if name in graph.given:
+            made[name] = graph.given[name]
+        elif dtype.kind == "f":
             made[name] = rng.standard_normal(tensor.shape, np.float32).astype(dtype, copy=False)
         elif dtype.kind == "b" or "mask" in name.lower():
             made[name] = np.ones(tensor.shape, dtype)

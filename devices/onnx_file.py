@@ -10,24 +10,29 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from devices import _onnx_checks as checks
 from devices import _onnx_shapes
+from devices._onnx_branches import inline
 from devices._onnx_external import bring_in
-from devices._onnx_observed import observe
+from devices._onnx_observed import condition, observe
 from devices._onnx_order import captured
 from devices._onnx_outline import LARGE_BYTES, outlined
-from devices.errors import DataDependentShape, InvalidModel
+from devices.errors import DataDependentShape, DeviceError, InvalidModel
 from devices.graph import Graph, Node
-from devices.kernels import Attribute, TensorType
+from devices.kernels import Attribute, TensorType, element_type
 from devices.plugins import did_you_mean
 
 if TYPE_CHECKING:
@@ -40,7 +45,7 @@ MAX_TENSOR_BYTES = 2**34
 
 def load_onnx(
     path: str | os.PathLike[str],
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    inputs: Mapping[str, tuple[int, ...] | NDArray[Any]] | None = None,
     *,
     weights: bool = True,
     device: Device | None = None,
@@ -49,9 +54,10 @@ def load_onnx(
 
     Args:
         path: the file; external data must lie in its folder.
-        shapes: full shapes of those inputs that the file leaves open, by name.
+        inputs: full shapes of those inputs that the file leaves open, by name, or values where they decide what is executed.
         weights: whether its large constants are read. Without them it is quick, and the graph can be predicted, but not run.
-        device: runs the model once if shapes within it depend on the data, and the graph has those of that run.
+        device: runs the model once if shapes within it depend on the data, and the graph has those of that run; likewise what
+            decides which branch of an ``If`` is executed. The branch stands in the graph in place of the ``If``.
 
     Raises:
         InvalidModel: the file cannot be used, or a shape is missing or does not fit.
@@ -59,17 +65,33 @@ def load_onnx(
         DeviceError: the ``device`` cannot run it.
     """
     model = _parse(Path(path)) if weights else _parse_outline(Path(path))
+    runner = device if weights else None
     checks.structure(model)
     _fold_constants(model.graph)
     _open_dimensions(model.graph)
-    pin(model, shapes or {})
+    told = dict(inputs or {})
+    pin(model, {name: value.shape if isinstance(value, np.ndarray) else value for name, value in told.items()})
+    given = _given(model.graph, {name: value for name, value in told.items() if isinstance(value, np.ndarray)})
+    decided: tuple[str, ...] = ()
+    if any(node.op_type == "If" for node in model.graph.node):
+        decided = inline(model, None if runner is None else partial(condition, given=given, device=runner))
+        checks.structure(model)
+        _fold_constants(model.graph)
+    name = Path(path).stem
     try:
-        return typed(model, Path(path).stem)
+        return replace(typed(model, name), data_dependent=decided, given=given)
     except DataDependentShape:
-        if device is None or not weights:
+        if runner is None:
             raise
-        observed = observe(model, device)
-        return replace(typed(model, Path(path).stem), data_dependent=observed)
+        observed = observe(model, given, runner)
+        return replace(typed(model, name), data_dependent=(*decided, *observed), given=given)
+    except InvalidModel:
+        if runner is None:
+            raise
+        with suppress(DeviceError):  # then inference was right
+            observe(model, given, runner, doubted=True)
+            return replace(typed(model, name, inferred=model.graph), data_dependent=decided, given=given)
+        raise
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -163,6 +185,21 @@ def pin(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
     model.graph.input.extend(kept)
 
 
+def _given(graph: onnx.GraphProto, values: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Values of inputs, in the inputs' types."""
+    made = {}
+    for value in graph.input:
+        if value.name in values:
+            array, kind = values[value.name], element_type(_onnx_shapes.tensor_type(value).dtype)
+            if not np.can_cast(array.dtype, kind, "same_kind"):
+                raise InvalidModel(
+                    f"Input {value.name!r} is of {kind}, the values given are of {array.dtype}.",
+                    hint=f"Save them as {kind}.",
+                )
+            made[value.name] = array.astype(kind)
+    return made
+
+
 def _bindings(
     inputs: Sequence[onnx.ValueInfoProto], shapes: Mapping[str, tuple[int, ...]]
 ) -> Iterator[tuple[str, int]]:
@@ -195,8 +232,13 @@ def _example(value: onnx.ValueInfoProto) -> str:
     return f"{value.name}=" + "x".join(str(d.dim_value or u) for d, u in zip(tensor.shape.dim, usual, strict=True))
 
 
-def typed(model: onnx.ModelProto, name: str) -> Graph:
+def typed(model: onnx.ModelProto, name: str, *, inferred: onnx.GraphProto | None = None) -> Graph:
     """The graph of a checked model with pinned inputs.
+
+    Args:
+        model: the model.
+        name: of the graph, if it has none of its own.
+        inferred: what tells the types; ONNX's own inference if it is not given.
 
     Raises:
         InvalidModel: the shapes contradict each other, or are beyond any memory.
@@ -205,10 +247,11 @@ def typed(model: onnx.ModelProto, name: str) -> Graph:
     graph = model.graph
     tensors = {value.name: _onnx_shapes.tensor_type(value) for value in graph.input}
     tensors |= {t.name: TensorType(checks.dtype(t.data_type, t.name), tuple(t.dims)) for t in graph.initializer}
-    inferred = _onnx_shapes.infer(model)
-    del graph.value_info[:]
-    graph.value_info.extend(inferred.graph.value_info)
-    known = {value.name: value for value in (*inferred.graph.value_info, *inferred.graph.output)}
+    if inferred is None:
+        inferred = _onnx_shapes.infer(model).graph
+        del graph.value_info[:]
+        graph.value_info.extend(inferred.value_info)
+    known = {value.name: value for value in (*inferred.value_info, *inferred.output)}
     for node in graph.node:
         for output in filter(None, node.output):
             if output not in known:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import onnx
 
+from devices._onnx_order import bodies
 from devices.graph import Graph
 
 _SHAPES = ("Shape", "Size")
@@ -55,14 +56,18 @@ def foldable(graph: Graph) -> set[int]:
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Tensors' names in nodes and outputs, and where subgraphs read tensors from outside."""
-    todo = [graph]
+    """Tensors' names in nodes and outputs, and where subgraphs read tensors from outside: what they make themselves, under a name
+    that there is outside too, is another tensor."""
+    todo = [(graph, names)]
     while todo:
-        inner = todo.pop()
+        inner, known = todo.pop()
         for node in inner.node:
-            node.input[:] = [names.get(name, name) for name in node.input]
-            node.output[:] = [names.get(name, name) for name in node.output]
-            for attribute in node.attribute:
-                todo += [*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs]
+            node.input[:] = [known.get(name, name) for name in node.input]
+            node.output[:] = [known.get(name, name) for name in node.output]
+            for body in bodies(node):
+                own = {value.name for value in (*body.input, *body.initializer)} | {
+                    o for n in body.node for o in n.output
+                }
+                todo.append((body, {name: token for name, token in known.items() if name not in own}))
         for value in inner.output:
-            value.name = names.get(value.name, value.name)
+            value.name = known.get(value.name, value.name)

@@ -14,6 +14,7 @@ import typer
 from hwnas.terminal import printable
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from rich.console import RenderableType
 
 Json = Annotated[
@@ -23,7 +24,11 @@ DeviceSpec = Annotated[str, typer.Option("--device", help="Device, e.g. onnxrunt
 Models = Annotated[list[Path], typer.Argument(help="ONNX files.", show_default=False)]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option("--input", metavar="NAME=1x3x224x224", help="Shape of an input that the file leaves open."),
+    typer.Option(
+        "--input",
+        metavar="NAME=1x3x224x224",
+        help="Shape of an input that the file leaves open; or NAME=FILE.npy, its values, where they decide what is executed.",
+    ),
 ]
 
 NOT_WITHIN_BUDGET = 3
@@ -50,20 +55,38 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
     return made
 
 
-def shapes(inputs: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
-    """Parsed ``NAME=1x3x224x224`` options.
+def inputs(options: Sequence[str] | None) -> dict[str, tuple[int, ...] | NDArray[Any]]:
+    """Parsed ``NAME=1x3x224x224`` and ``NAME=FILE.npy`` options: shapes, and values.
 
     Raises:
-        ValueError: one is not written like that.
+        ValueError: one is not written like that, or its file cannot be read.
     """
-    parsed = {}
-    for text in inputs or ():
-        name, _, shape = text.rpartition("=")
-        sizes = shape.split("x")
-        if not name or not all(size.isascii() and size.isdigit() and int(size) > 0 for size in sizes):
-            raise ValueError(f"--input is written NAME=1x3x224x224, got {text!r}")
-        parsed[name] = tuple(int(size) for size in sizes)
+    parsed: dict[str, tuple[int, ...] | NDArray[Any]] = {}
+    for text in options or ():
+        name, _, value = text.rpartition("=")
+        if name and value.endswith(".npy"):
+            parsed[name] = _values(Path(value))
+        elif name and (sizes := shape(value)) is not None:
+            parsed[name] = sizes
+        else:
+            raise ValueError(f"--input is written NAME=1x3x224x224 or NAME=FILE.npy, got {text!r}")
     return parsed
+
+
+def shape(text: str) -> tuple[int, ...] | None:
+    """Parsed ``1x3x224x224``; None if it is not written like that."""
+    sizes = text.split("x")
+    fits = all(size.isascii() and size.isdigit() and int(size) > 0 for size in sizes)
+    return tuple(int(size) for size in sizes) if fits else None
+
+
+def _values(file: Path) -> NDArray[Any]:
+    import numpy as np
+
+    try:
+        return np.asarray(np.load(file, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"--input: {file} cannot be read as an array of numpy: {error}") from error
 
 
 def settings(pairs: Sequence[str] | None) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from hwnas.commands.answer import (
     Json,
     Models,
     data_dependent,
+    inputs,
     kibibytes,
     milliseconds,
     percent,
     seconds,
-    shapes,
+    shape,
     table,
 )
 
@@ -123,7 +124,7 @@ def measure(
     from hwnas import progress
 
     with progress.shown() as on_event, package.open(device, on_event=on_event) as opened:
-        graphs = [package.load_onnx(path, shapes(input), device=opened) for path in models]
+        graphs = [package.load_onnx(path, inputs(input), device=opened) for path in models]
         timings = profilers.measure_graphs(opened, graphs, on_event=on_event)
         memories = []
         for graph in graphs:
@@ -217,7 +218,7 @@ def profile(
     if check:
         return _check(out, device)
     with progress.shown() as on_event, package.open(device, on_event=on_event) as opened:
-        graphs = [package.load_onnx(path, shapes(input), device=opened) for path in for_ or ()]
+        graphs = [package.load_onnx(path, inputs(input), device=opened) for path in for_ or ()]
         covered = None if space is None else _space(space, input_shape, classes)
         made = profiles.make(
             opened,
@@ -271,5 +272,7 @@ def _check(path: Path, spec: str) -> Answer:
 def _space(name: str, input_shape: str, classes: int) -> SearchSpace:
     import hwnas.spaces
 
-    channels, height, width = shapes([f"input={input_shape}"])["input"]
-    return hwnas.spaces.open(name, (channels, height, width), classes)
+    sizes = shape(input_shape)
+    if sizes is None or len(sizes) != 3:
+        raise ValueError(f"--input-shape is written 3x32x32, got {input_shape!r}")
+    return hwnas.spaces.open(name, (sizes[0], sizes[1], sizes[2]), classes)

@@ -16,10 +16,10 @@ from hwnas.commands.answer import (
     Json,
     Models,
     data_dependent,
+    inputs,
     kibibytes,
     milliseconds,
     percent,
-    shapes,
     table,
 )
 
@@ -54,7 +54,7 @@ def predict(
     known = load(profile)
     with progress.shown() as on_event, nullcontext() if learned else profiles.device_of(known, on_event) as device:
         weights = device is not None
-        graphs = [devices.load_onnx(path, shapes(input), weights=weights, device=device) for path in models]
+        graphs = [devices.load_onnx(path, inputs(input), weights=weights, device=device) for path in models]
         estimates = predictors.load_or_fit(profile).predict(graphs, device, learned=learned)
     found = [_value(path, graph, estimates, i) for i, (path, graph) in enumerate(zip(models, graphs, strict=True))]
     return Answer({"models": found}, [part for value in found for part in _tables(value)])
