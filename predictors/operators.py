@@ -9,7 +9,17 @@ from collections.abc import Callable
 
 from devices import Kernel
 from predictors.matrix_operators import attention, convolution, einsum, product, recurrent
-from predictors.tensor_operators import along_axis, copy, elementwise, pool, reduction, resize, transposition
+from predictors.tensor_operators import (
+    along_axis,
+    concatenation,
+    copy,
+    elementwise,
+    fourier,
+    pool,
+    reduction,
+    resize,
+    transposition,
+)
 from predictors.work import Operands, Work
 
 
@@ -39,7 +49,9 @@ _DESCRIBED: tuple[tuple[str, tuple[str, ...], _Describe], ...] = (
     ("pooling", ("Pool",), pool),
     ("normalisation", ("Softmax", "Norm", "ArgMax", "ArgMin", "TopK", "CumSum"), along_axis),
     ("reduction", ("Reduce", "GlobalAveragePool", "GlobalMaxPool"), reduction),
+    ("fourier", ("STFT", "DFT"), fourier),
     ("copy", ("Transpose",), transposition),
+    ("copy", ("Concat",), concatenation),
     ("copy", ("Concat", "Split", "Slice", "Gather", "Pad", "Expand", "Tile", "DepthToSpace", "SpaceToDepth"), copy),
     ("resize", ("Resize", "Upsample"), resize),
 )

@@ -63,10 +63,10 @@ def transposition(k: Operands) -> Work:
             blocks.append([a])
     size = math.prod(k.source)
     stays = bool(blocks) and blocks[-1][-1] == kept[-1]
-    moved = blocks[len(blocks) > 0 and blocks[0][0] == kept[0] : len(blocks) - stays]
     last = math.prod(k.source[a] for a in blocks[-1]) if blocks else 1
     run = last if stays else 1
     inner = math.prod(k.source[a] for b in blocks for a in b if kept[-1] in b) if blocks else 1
+    one_moves = any([*order[:i], *order[i + 1 :]] == sorted([*order[:i], *order[i + 1 :]]) for i in range(len(order)))
     return Work(
         float(size),
         rows=size / max(1, run),
@@ -74,7 +74,7 @@ def transposition(k: Operands) -> Work:
         depth=inner,
         run=run,
         batch=len(blocks),
-        variant="several" if len(moved) > 2 else "",
+        variant="" if one_moves else "several",
         scattered=not stays,
     )
 
@@ -90,6 +90,38 @@ def _order(k: Operands) -> tuple[int, ...]:
         left.remove(found)
         order.append(found)
     return tuple(order)
+
+
+def fourier(k: Operands) -> Work | None:
+    """Discrete Fourier transforms of many pieces. One of N elements is N log N operations if N is a power of two, and else a
+    convolution by two such transforms of the next power of two from 2N - 1 on (Bluestein 1970, "A linear filtering approach to
+    the computation of discrete Fourier transform")."""
+    axis = int(k.attributes.get("axis", -2)) if k.op == "DFT" else -2
+    if len(k.target) < 2 or not -len(k.target) <= axis < len(k.target):
+        return None
+    bins = k.target[axis]
+    windows = [w[0] for w in k.weights if len(w) == 1]
+    onesided = int(k.attributes.get("onesided", k.op == "STFT"))
+    length = windows[0] if k.op == "STFT" and windows else 2 * (bins - 1) if onesided else bins
+    length = max(2, length)
+    pieces = math.prod(k.target) / max(1, k.target[-1] * bins)
+    whole = 2 ** math.ceil(math.log2(length))
+    passes = 1
+    if whole != length:
+        whole, passes = 2 ** math.ceil(math.log2(2 * length - 1)), 2
+    depth = math.log2(whole)
+    return Work(pieces * passes * whole * depth, rows=pieces, columns=whole, depth=depth, batch=passes, run=whole)
+
+
+def concatenation(k: Operands) -> Work | None:
+    """Runs of every operand behind each other, again and again; None where the axis is not told."""
+    axis = k.attributes.get("axis")
+    if not isinstance(axis, int) or not -len(k.target) <= axis < len(k.target):
+        return None
+    size, runs = math.prod(k.target), math.prod(k.target[: axis % len(k.target)])
+    operands = sum(len(shape) == len(k.target) for shape in k.shapes)
+    run = size / max(1, runs * operands)
+    return Work(float(size), rows=float(runs * operands), columns=run, run=run, batch=operands)
 
 
 def copy(k: Operands) -> Work:

@@ -10,12 +10,17 @@ from profilers.sampling import parts
 from profilers.sampling.builder import Builder
 
 PIECES = 12
+_FUNCTIONS = 4  # of one tensor
 _UNARY = (
     "Abs", "Ceil", "Cos", "Elu", "Erf", "Exp", "Floor", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Neg", "Reciprocal",
     "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Tanh",
 )  # fmt: skip
 _BINARY = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow")
 _COMPARE = ("Greater", "Less", "Equal", "GreaterOrEqual", "LessOrEqual")
+_MOVES = (
+    "transpose", "transpose", "slice", "gather", "elements", "concat", "stack", "split", "pad", "tile", "expand", "reshape",
+    "depth",
+)  # fmt: skip
 _REDUCE = ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL2", "ReduceProd", "ReduceSumSquare")
 
 
@@ -47,7 +52,9 @@ def _tensor(b: Builder, batch: int, most: int, rank: int | None = None) -> str:
 
 
 def _unary(b: Builder, batch: int, most: int) -> None:
-    b.op(b.pick(_UNARY), _tensor(b, batch, most))
+    x = _tensor(b, batch, most // _FUNCTIONS)
+    for op in b.rng.permutation(_UNARY)[:_FUNCTIONS]:
+        b.op(str(op), x)
 
 
 def _activation(b: Builder, batch: int, most: int) -> None:
@@ -119,8 +126,11 @@ def _move(b: Builder, batch: int, most: int) -> None:
     x = _tensor(b, batch, most)
     shape = b.shape(x)
     rank = len(shape)
-    match b.pick(["transpose", "slice", "gather", "concat", "split", "pad", "tile", "expand", "reshape", "depth"]):
+    match b.pick(_MOVES):
         case "transpose":
+            if rank < 5 and b.chance(0.3):  # an axis of one element
+                x = b.op("Unsqueeze", x, b.constant([b.integer(1, rank) - 1], "int64"))
+                rank += 1
             b.transpose(x, *(int(i) for i in b.rng.permutation(rank)))
         case "slice":
             axis = b.integer(1, rank - 1)
@@ -131,9 +141,24 @@ def _move(b: Builder, batch: int, most: int) -> None:
             axis = b.integer(1, rank - 1)
             ids = b.rng.integers(0, shape[axis], b.integer(1, 64))
             b.op("Gather", x, b.constant(ids, "int64"), attributes={"axis": axis})
+        case "elements":
+            axis = b.integer(1, rank - 1)
+            count = (*shape[:axis], b.integer(1, shape[axis]), *shape[axis + 1 :])
+            picked = b.constant(b.rng.integers(0, shape[axis], count), "int64")
+            if b.chance(0.5):
+                b.op("GatherElements", x, picked, attributes={"axis": axis})
+            else:
+                b.op("ScatterElements", x, picked, b.input(*count), attributes={"axis": axis})
         case "concat":
-            others = [b.input(*shape) for _ in range(b.integer(1, 4))]
-            b.op("Concat", x, *others, attributes={"axis": b.integer(1, rank - 1)})
+            axis, n = b.integer(1, rank - 1), b.integer(1, 7)
+            lengths = [shape[axis]] * n if b.chance(0.7) else [b.integer(1, shape[axis]) for _ in range(n)]
+            others = [b.input(*shape[:axis], length, *shape[axis + 1 :]) for length in lengths]
+            b.op("Concat", *b.shuffled(x, *others), attributes={"axis": axis})
+        case "stack":
+            parts_of = [
+                b.op("Unsqueeze", t, b.constant([rank], "int64")) for t in (x, *(b.input(*shape) for _ in range(3)))
+            ]
+            b.op("Concat", *parts_of, attributes={"axis": rank})
         case "split":
             axis = b.integer(1, rank - 1)
             n = b.pick([2, 3, 4])
@@ -210,7 +235,7 @@ def _product(b: Builder, batch: int, most: int) -> None:
     rows, depth, width = b.integer(1, 512), b.width(1, 2048), b.width(1, 2048)
     while rows * depth * width > 150 * most:
         rows, depth, width = max(1, rows // 2), max(1, int(depth / 1.4)), max(1, int(width / 1.4))
-    match b.pick(["gemm", "shared", "batched", "vector"]):
+    match b.pick(["gemm", "shared", "batched", "transposed", "vector"]):
         case "gemm":
             left, right = b.pick([0, 1], [0.85, 0.15]), b.pick([0, 1])
             x = b.input(depth, rows) if left else b.input(rows, depth)
@@ -224,6 +249,9 @@ def _product(b: Builder, batch: int, most: int) -> None:
             rows, width = max(1, rows // 4), max(1, width // 4)
             x, y = b.input(batch, heads, rows, min(depth, 128)), b.input(batch, heads, min(depth, 128), width)
             b.op("MatMul", x, y)
+        case "transposed":
+            x = b.transpose(b.input(batch, depth, rows), 0, 2, 1)
+            b.op("MatMul", x, b.weight(depth, width) if b.chance(0.7) else b.input(batch, depth, width))
         case _:
             b.op("MatMul", b.input(1, depth), b.weight(depth, width))
 
@@ -241,8 +269,20 @@ def _recurrent(b: Builder, batch: int, most: int) -> None:
     )
 
 
+def _fourier(b: Builder, batch: int, most: int) -> None:
+    length = b.pick([256, 320, 400, 512, 1024, 2048, b.integer(16, 1024)])
+    pieces = max(1, b.integer(1, max(2, most // 10)) // length // batch)
+    if b.chance(0.7):
+        step = max(1, length // b.pick([2, 3, 4]))
+        x = b.input(batch, length + step * (pieces - 1), 1)
+        b.op("STFT", x, b.constant(step, "int64"), b.weight(length), b.constant(length, "int64"))
+    else:
+        how: dict[str, Attribute] = {"axis": 2, "onesided": b.pick([0, 1])}
+        b.op("DFT", b.input(batch, pieces, length, 1), attributes=how)
+
+
 _KINDS: tuple[Callable[[Builder, int, int], None], ...] = (
     _unary, _activation, _binary, _compare, _reduce, _softmax, _move, _normalise, _pool, _resize, _convolution, _product,
-    _recurrent,
+    _recurrent, _fourier,
 )  # fmt: skip
-_WEIGHTS = (1.5, 1, 2.5, 0.5, 1.5, 1, 3, 1, 1.5, 1, 4, 3, 0.4)
+_WEIGHTS = (2.5, 1, 2.5, 0.5, 1.5, 1, 4, 1, 1.5, 1, 3, 3, 0.4, 0.6)
