@@ -2,7 +2,7 @@
 
     python benchmarks/predictor_accuracy.py --keep FOLDER [--device onnxruntime:threads=1] [--precision float32|int8]
         [--profile FILE | --time-limit 300] [--per-family 10]
-        [--families NAME …] [--models FILE[:NAME=1x3x320x320] …] [--out FILE]
+        [--families NAME …] [--models FILE[:NAME=1x3x320x320] …] [--published ARCHIVES] [--out FILE]
 
 The generic profile is made as any user makes it; nothing that samples it imports the families. Random members of every
 family, and ONNX files named with ``--models``, are measured before and after it, in the same interleaved rounds beside the
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import devices
-from benchmarks import truth
+from benchmarks import published, truth
 from benchmarks.families.members import FAMILIES
 from benchmarks.prediction_tables import (
     HEADER,
@@ -200,12 +200,16 @@ def main() -> None:
     parser.add_argument("--per-family", type=int, default=10)
     parser.add_argument("--families", nargs="*", choices=[*FAMILIES, *SPACES], metavar="NAME")
     parser.add_argument("--models", nargs="*", default=[], metavar="FILE[:NAME=1x3x320x320,…]")
+    parser.add_argument("--published", type=Path, metavar="ARCHIVES", help="instead of the families; see published.py")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     given.keep.mkdir(parents=True, exist_ok=True)
     if runtime_of(given.device) == "torch":
         networks = truth.of_spaces(given.families or SPACES, given.per_family, given.seed)
+    elif given.published:
+        with devices.open(given.device) as device:
+            networks = list(published.networks(given.published, given.keep / "published", device))
     else:
         families = given.families or list(FAMILIES)
         networks = truth.of_families(families, given.per_family, given.precision, given.keep, given.seed)

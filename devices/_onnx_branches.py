@@ -8,7 +8,7 @@ import onnx
 from onnx import helper
 
 from devices import _onnx_shapes
-from devices._onnx_order import reads
+from devices._onnx_order import reads, rename
 
 Ask = Callable[[onnx.ModelProto], bool]
 """Runs a model whose only output is a condition."""
@@ -73,16 +73,15 @@ def _told(deciding: onnx.ModelProto) -> bool | None:
 
 def _replace(graph: onnx.GraphProto, node: onnx.NodeProto, taken: bool) -> None:
     """Put the nodes of a branch where ``node`` is, all that it makes named after the node."""
-    from onnx.compose import add_prefix_graph
-
     wanted = "then_branch" if taken else "else_branch"
     branch = next(a.g for a in node.attribute if a.name == wanted)
-    del branch.value_info[:]
     prefix = f"{node.name}/"
     made = {t.name for t in branch.initializer} | {o for n in branch.node for o in n.output if o}
     names = {name: prefix + name for name in made}
     ends = [value.name for value in branch.output]
-    add_prefix_graph(branch, prefix, rename_inputs=False, rename_outputs=False, inplace=True, name_map=names)
+    rename(branch, names)
+    for named in (*branch.node, *branch.initializer):
+        named.name = prefix + named.name
     ways_out = [
         helper.make_node("Identity", [names.get(end, end)], [output], name=f"{prefix}output{i}")
         for i, (end, output) in enumerate(zip(ends, node.output, strict=True))

@@ -1,9 +1,9 @@
-"""What nodes read, their bodies included, and the order in which they can be executed."""
+"""What nodes read, their bodies included, under other names, and the order in which they can be executed."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import onnx
 
@@ -28,6 +28,24 @@ def captured(node: onnx.NodeProto) -> list[str]:
     """Tensors from outside that only the bodies of a node read, in order."""
     found = [name for body in bodies(node) for name in _from_outside(body)]
     return [name for name in dict.fromkeys(found) if name not in node.input]
+
+
+def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Give tensors other names, in place: where nodes read and make them, among the outputs, and where bodies read them from
+    outside. What a body makes itself, under a name that there is outside too, is another tensor."""
+    todo = [(graph, names)]
+    while todo:
+        inner, known = todo.pop()
+        for node in inner.node:
+            node.input[:] = [known.get(name, name) for name in node.input]
+            node.output[:] = [known.get(name, name) for name in node.output]
+            for body in bodies(node):
+                own = {value.name for value in (*body.input, *body.initializer)} | {
+                    o for n in body.node for o in n.output
+                }
+                todo.append((body, {name: new for name, new in known.items() if name not in own}))
+        for value in inner.output:
+            value.name = known.get(value.name, value.name)
 
 
 def sort(graph: onnx.GraphProto) -> None:

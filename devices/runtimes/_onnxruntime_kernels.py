@@ -180,8 +180,8 @@ def _operands(
     packed for itself; which ones these are shows where its list and the node's inputs disagree."""
     names = [name for name in node.input if name]
     packed = len(names) - len(traced)
-    told = iter([*traced, *[None] * len(names)])
-    following = next(told)
+    told = iter(traced)
+    following = next(told, None)
     operands = []
     for name in names:
         constant = constants.get(name)
@@ -190,7 +190,7 @@ def _operands(
             operands.append(Operand(constant, True))
         elif following is not None:
             operands.append(Operand(following, constant is not None))
-            following = next(told)
+            following = next(told, None)
     return tuple(operands)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import onnx
 
-from devices._onnx_order import bodies
+from devices._onnx_order import rename
 from devices.graph import Graph
 
 _SHAPES = ("Shape", "Size")
@@ -37,7 +37,7 @@ def tokenised(graph: Graph) -> bytes:
     names = {name: tensor_token(i) for i, name in enumerate(graph.tensors)}
     for i, node in enumerate(model.graph.node):
         node.name = node_token(i)
-    _rename(model.graph, names)
+    rename(model.graph, names)
     for value in (*model.graph.input, *model.graph.value_info, *model.graph.initializer):
         value.name = names.get(value.name, value.name)
     serialised: bytes = model.SerializeToString()
@@ -53,21 +53,3 @@ def foldable(graph: Graph) -> set[int]:
             found.add(i)
             fixed.update(node.outputs)
     return found
-
-
-def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Tensors' names in nodes and outputs, and where subgraphs read tensors from outside: what they make themselves, under a name
-    that there is outside too, is another tensor."""
-    todo = [(graph, names)]
-    while todo:
-        inner, known = todo.pop()
-        for node in inner.node:
-            node.input[:] = [known.get(name, name) for name in node.input]
-            node.output[:] = [known.get(name, name) for name in node.output]
-            for body in bodies(node):
-                own = {value.name for value in (*body.input, *body.initializer)} | {
-                    o for n in body.node for o in n.output
-                }
-                todo.append((body, {name: token for name, token in known.items() if name not in own}))
-        for value in inner.output:
-            value.name = known.get(value.name, value.name)
