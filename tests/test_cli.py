@@ -14,7 +14,6 @@ from typing import Any
 
 import onnx
 import pytest
-from onnx import helper
 
 from hwnas import interrupts
 from hwnas.cli import app
@@ -125,17 +124,18 @@ def test_a_run_and_what_can_be_done_with_it(small_run: Path, small_config: Path)
     assert "test accuracy" in hwnas("compare", small_run).stdout.replace("\n", " ")
 
 
-def branches() -> onnx.ModelProto:
-    def body(name: str, op: str) -> onnx.GraphProto:
-        return helper.make_graph([helper.make_node(op, ["x"], [name])], name, [], [value(name, [4])])
-
-    def value(name: str, shape: list[int], kind: int = onnx.TensorProto.FLOAT) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, kind, shape)
-
-    node = helper.make_node("If", ["go"], ["y"], then_branch=body("a", "Sin"), else_branch=body("b", "Relu"))
-    inputs = [value("x", [4]), value("go", [], onnx.TensorProto.BOOL)]
-    graph = helper.make_graph([node], "branches", inputs, [value("y", [4])])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+LOOP = """
+<ir_version: 8, opset_import: ["" : 17]>
+looping (float[4] x, bool go) => (float[4] y) <int64 most = {3}>
+{
+  y = Loop (most, go, x) <
+    body = again (int64 i, bool on, float[4] before) => (bool still, float[4] after) {
+      still = Identity(on)
+      after = Sin(before)
+    }
+  >
+}
+"""
 
 
 def test_predict_measure_and_certify_the_exported_file(small_run: Path, small_config: Path, tmp_path: Path) -> None:
@@ -144,14 +144,14 @@ def test_predict_measure_and_certify_the_exported_file(small_run: Path, small_co
     assert set(predicted) >= {"path", "latency_ms", "p50_ms", "lower_ms", "upper_ms", "memory_bytes", "lowering"}
     assert set(predicted["kernels"][0]) >= {"kind", "nodes", "latency_ms", "bound"}
     assert predicted["lower_ms"] < predicted["latency_ms"] < predicted["upper_ms"]
-    branching = tmp_path / "branching.onnx"
-    branching.write_bytes(branches().SerializeToString())
-    (unbounded,) = answer("predict", branching, "--profile", profile)["models"]
+    looping = tmp_path / "looping.onnx"
+    looping.write_bytes(onnx.parser.parse_model(LOOP).SerializeToString())
+    (unbounded,) = answer("predict", looping, "--profile", profile)["models"]
     assert unbounded["upper_ms"] is unbounded["p50_upper_ms"] is None
-    assert unbounded["unbounded"] == ["If"]
-    said = hwnas("predict", branching, "--profile", profile).stdout
+    assert unbounded["unbounded"] == ["Loop"]
+    said = hwnas("predict", looping, "--profile", profile).stdout
     assert "to –)" in said
-    assert "What the bodies of If take is not known" in said
+    assert "What the bodies of Loop take is not known" in said
     (measured,) = answer("measure", model)["models"]
     assert set(measured) >= {"path", "latency_ms", "p50_ms", "p95_ms", "memory_bytes", "resident_bytes"}
     assert measured["memory_bytes"] == pytest.approx(predicted["memory_bytes"], rel=0.2)

@@ -120,8 +120,11 @@ def seconds(text: str | None) -> float | None:
 
 
 def data_dependent(tensors: Sequence[str]) -> str:
-    """A word on tensors whose shapes are those of one run."""
-    return f"{len(tensors)} shapes depend on the data, {tensors[0]!r} first; this is for the shapes that random inputs make."
+    """A word on tensors that are as one run makes them."""
+    return (
+        f"{len(tensors)} tensors are shaped or made as the data decide, {tensors[0]!r} first; this is for the inputs given, "
+        "or else for random ones."
+    )
 
 
 def milliseconds(value: float | None) -> str:
