@@ -141,16 +141,21 @@ def copy(k: Operands) -> Work:
 
 
 def resize(k: Operands) -> Work:
-    """Interpolation."""
+    """Interpolation. Twice as many rows and columns, each repeated, is what runtimes have code of its own for."""
     size = math.prod(k.target)
     variant = str(k.attributes.get("mode", "nearest"))
     last, kept = k.target[-1] if k.target else 1, k.source[-1:] == k.target[-1:]
+    repeated = (
+        k.attributes.get("coordinate_transformation_mode"),
+        k.attributes.get("nearest_mode"),
+        tuple(2 * s for s in k.source[2:]),
+    ) == ("asymmetric", "floor", k.target[2:])
+    if kept:
+        variant = f"{variant} of rows"
+    elif variant == "nearest" and repeated and len(k.target) == 4:
+        variant = "twice"
     return Work(
-        float(size),
-        rows=size / max(1, last),
-        columns=last,
-        run=k.source[-1] if k.source else 1,
-        variant=f"{variant} of rows" if kept else variant,
+        float(size), rows=size / max(1, last), columns=last, run=k.source[-1] if k.source else 1, variant=variant
     )
 
 

@@ -206,11 +206,16 @@ def test_matrices_too_large_for_a_cache_are_swept_from_afar() -> None:
 
 @pytest.mark.parametrize(
     ("order", "several"),
-    [((0, 2, 1), False), ((0, 3, 1, 2), False), ((0, 2, 1, 3, 4), False), ((0, 4, 3, 1, 2), True), ((2, 0, 1), False)],
+    [
+        ((0, 2, 1), False),
+        ((0, 3, 1, 2), False),
+        ((0, 2, 1, 3, 4), False),
+        ((0, 4, 3, 1, 2), True),
+        ((2, 0, 1), False),
+        ((2, 3, 0, 1), True),
+    ],
 )
-def test_orders_of_axes_that_move_more_than_one_block_have_a_law_of_their_own(
-    order: tuple[int, ...], several: bool
-) -> None:
+def test_orders_that_move_more_than_one_axis_have_a_law_of_their_own(order: tuple[int, ...], several: bool) -> None:
     shape = (2, 3, 4, 5, 6)[: len(order)]
     out = f32(*(shape[i] for i in order))
     _, found = work(Kernel("Transpose", (Operand(f32(*shape)),), (out,), (("perm", order),)))
@@ -262,6 +267,32 @@ def test_an_empty_batch_takes_no_workspace(onnxruntime: devices.Device) -> None:
     kernels = onnxruntime.kernels(Graph("empty", (node,), tensors, ("x",), ("y",), constants))
     assert "com.microsoft:QLinearConv" in [k.kernel.kind for k in kernels]
     assert bytes_in_use(kernels).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("shapes", "axis", "rows", "run"),
+    [([(1, 1), (1, 999)], 1, 2, 500), ([(6, 5, 1)] * 3, -1, 90, 1), ([(2, 4, 7)] * 2, 1, 4, 28)],
+)
+def test_a_concatenation_copies_runs_of_every_operand(
+    shapes: list[tuple[int, ...]], axis: int, rows: int, run: int
+) -> None:
+    whole = list(shapes[0])
+    whole[axis] = sum(shape[axis] for shape in shapes)
+    operands = tuple(Operand(f32(*shape)) for shape in shapes)
+    _, found = work(Kernel("Concat", operands, (f32(*whole),), (("axis", axis),)))
+    assert (found.rows, found.run, found.macs) == (rows, run, math.prod(whole))
+
+
+@pytest.mark.parametrize(("length", "operations"), [(512, 512 * 9), (400, 2 * 1024 * 10)])
+def test_fourier_transforms_of_other_lengths_than_powers_of_two_are_two_longer_ones(
+    length: int, operations: int
+) -> None:
+    signal, window = Operand(f32(1, 5 * length, 1)), Operand(f32(length), True)
+    stft = Kernel("STFT", (signal, window), (f32(1, 9, length // 2 + 1, 2),))
+    dft = Kernel("DFT", (Operand(f32(1, 9, length, 1)),), (f32(1, 9, length, 2),), (("axis", 2),))
+    for kernel in (stft, dft):
+        sort, found = work(kernel)
+        assert (sort, found.rows, found.macs) == ("fourier", 9, 9 * operations)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ WANTED = {
     "Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "LayerNormalization", "BatchNormalization", "Softmax", "Erf",
     "HardSwish", "Sigmoid", "Add", "Mul", "MaxPool", "AveragePool", "ReduceMean", "Resize", "Concat", "Split", "Slice", "Gather",
     "Transpose", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "Pad", "GlobalAveragePool",
+    "STFT", "GatherElements", "ScatterElements",
 }  # fmt: skip
 
 

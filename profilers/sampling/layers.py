@@ -73,6 +73,17 @@ def _convolution(b: Builder, batch: int, macs: float, activation: str) -> None:
     kernel = (k, k) if axes == 2 else (k,)
     if axes == 2 and k > 1 and b.chance(0.06):
         kernel = b.pick([(1, k), (k, 1)])
+    if sort == "dense" and k > 1 and b.chance(0.08):
+        k = b.pick([2, 3, 4])
+        pads = (max(0, k - 2) // 2,) * axes + ((k - 1) // 2,) * axes
+        how = {"kernel_shape": (k,) * axes, "strides": (2,) * axes, "pads": pads}
+        x = b.input(batch, channels, *(max(1, s // 2) for s in size))
+        parts.activate(
+            b,
+            b.op("ConvTranspose", x, b.weight(channels, width, *(k,) * axes), b.weight(width), attributes=how),
+            activation,
+        )
+        return
     x = b.input(batch, channels, *(s * stride for s in size))
     y = b.op(
         "Conv",

@@ -9,9 +9,9 @@ from profilers.sampling.builder import Builder
 
 ACTIVATIONS = (
     "Relu", "Clip", "HardSwish", "SiLU", "Sigmoid", "HardSigmoid", "Tanh", "LeakyRelu", "PRelu", "Elu", "Softplus", "Mish",
-    "GELU", "GELU, tanh", "GELU, quick", "",
+    "GELU", "GELU, tanh", "GELU, quick", "HardSwish, spelt out", "HardSigmoid, spelt out", "",
 )  # fmt: skip
-_USUAL = (6, 2, 2, 2, 0.7, 0.7, 0.7, 1.0, 0.5, 0.4, 0.3, 0.3, 1.2, 0.4, 0.3, 2)
+_USUAL = (6, 2, 2, 2, 0.7, 0.7, 0.7, 1.0, 0.5, 0.4, 0.3, 0.3, 1.2, 0.4, 0.3, 2, 0.4, 2)
 
 
 def draw_activation(b: Builder) -> str:
@@ -47,6 +47,14 @@ def activate(b: Builder, x: str, name: str) -> str:
             inner = b.op("Mul", b.op("Add", x, cube), b.constant(math.sqrt(2 / math.pi)))
             outer = b.op("Add", b.op("Tanh", inner), b.constant(1.0))
             return b.op("Mul", b.op("Mul", x, b.constant(0.5)), outer)
+        case "HardSwish, spelt out":  # as it was before it was an operator
+            y = b.op("Clip", b.op("Add", x, b.constant(3.0)), b.constant(0.0), b.constant(6.0))
+            if b.chance(0.5):
+                return b.op("Div", b.op("Mul", x, y), b.constant(6.0))
+            return b.op("Mul", x, b.op(b.pick(["Div", "Mul"]), y, b.constant(6.0)))
+        case "HardSigmoid, spelt out":
+            y = b.op("Clip", b.op("Add", x, b.constant(3.0)), b.constant(0.0), b.constant(6.0))
+            return b.op("Div", y, b.constant(6.0))
         case "GELU, quick":
             return b.op("Mul", x, b.op("Sigmoid", b.op("Mul", x, b.constant(1.702))))
     return b.op(name, x)
