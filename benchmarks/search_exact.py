@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--instances", type=int, default=30)
     parser.add_argument("--evaluations", type=int, default=500)
-    parser.add_argument("--searchers", nargs="+", default=[n for n in searchers.names() if n != "exhaustive"])
+    parser.add_argument("--searchers", nargs="+", default=sorted({*searchers.names()} - {"exhaustive", "gradient"}))
     options = parser.parse_args()
     warnings.filterwarnings("ignore", module="optuna")
     space = FBNet((3, 32, 32), 10)

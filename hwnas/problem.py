@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.errors import InfeasibleBudget
+from hwnas.errors import InfeasibleBudget, SearchError
 from hwnas.objectives import ACCURACY, Objective
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from hwnas.costs import CostModel, Costs
     from hwnas.space import Genotypes, SearchSpace
 
-_LISTED = 2**16  # genotypes of a space that is listed whole
 _FIRST_BATCH = 256
 _LARGEST_BATCH = 16_384
 _BATCHES = 6
@@ -41,7 +40,8 @@ class Problem:
     @cached_property
     def listed(self) -> Genotypes | None:
         """``(m, G)``: all networks within the budget, where the space is small enough to list; else None."""
-        return None if self._whole is None else self.admit(self._whole)
+        every = self.space.networks()
+        return None if every is None else self.admit(every)
 
     def admit(self, proposals: Genotypes, seen: Container[bytes] = ()) -> Genotypes:
         """The ``(m, G)`` networks among ``(n, G)`` proposals that may be evaluated: canonical, within the budget, each once
@@ -50,8 +50,18 @@ class Problem:
         return unseen(proposals[self.feasible(proposals)], seen)
 
     def feasible(self, genotypes: Genotypes) -> NDArray[np.bool_]:
-        """``(n,)`` whether each network is within the budget."""
-        return self.budget.feasible(self.costs.costs(genotypes))
+        """``(n,)`` whether each canonical genotype is a network within the budget."""
+        within: NDArray[np.bool_] = self.excess(genotypes) == 0
+        return within
+
+    def excess(self, genotypes: Genotypes) -> NDArray[np.float64]:
+        """``(n,)`` how far canonical genotypes are over the budget (:meth:`hwnas.budget.Budget.excess`); infinitely, where they
+        are no networks of the space or the objective counts a cost of theirs that is not known."""
+        costs = self.costs.costs(genotypes)
+        known = self.space.has(genotypes)
+        if self.objective.counted is not None:
+            known &= ~np.isnan(getattr(costs, self.objective.counted))
+        return np.where(known, self.budget.excess(costs), np.inf)
 
     def sample(self, rng: np.random.Generator, n: int, seen: Container[bytes] = ()) -> Genotypes:
         """Up to ``n`` networks that :meth:`admit` lets pass, drawn at random.
@@ -79,14 +89,14 @@ class Problem:
         if len(genotypes) > _ROWS:
             return np.concatenate([self.repair(genotypes[:_ROWS]), self.repair(genotypes[_ROWS:])])
         genotypes = self.space.canonical(genotypes)
-        excess = self.budget.excess(self.costs.costs(genotypes))
+        excess = self.excess(genotypes)
         for _ in range(sum(len(gene.options) for gene in self.space.genes)):
             over = np.flatnonzero(excess > 0)
             if not len(over):
                 break
             neighbours = self.neighbours(genotypes[over])
             n, k, genes = neighbours.shape
-            after = self.budget.excess(self.costs.costs(neighbours.reshape(n * k, genes))).reshape(n, k)
+            after = self.excess(neighbours.reshape(n * k, genes)).reshape(n, k)
             rows, best = np.arange(n), after.argmin(axis=1)
             better = after[rows, best] < excess[over]
             if not better.any():
@@ -119,16 +129,23 @@ class Problem:
 
         Raises:
             InfeasibleBudget: none was found; ``closest`` is the nearest.
+            SearchError: the objective counts a cost that is not known.
         """
-        found = self._whole
+        found = self.space.networks()
         if found is None:
             found = self.space.sample(np.random.default_rng(self.seed), _LARGEST_BATCH)
-            if not self.budget.feasible(self.costs.costs(found)).any():
+            if not self.feasible(found).any():
                 found = self.repair(np.concatenate([self.space.smallest()[None], self._nearest(found, _REPAIRED)]))
-        costs = self.costs.costs(found)
-        if self.budget.feasible(costs).any():
+        excess, costs = self.excess(found), self.costs.costs(found)
+        if (excess == 0).any():
             return
-        best = int(self.budget.excess(costs).argmin())
+        counted = self.objective.counted
+        if counted is not None and np.isnan(getattr(costs, counted)).all():
+            raise SearchError(
+                f"The objective counts {counted}, which is not known of any network.",
+                hint="Give costs that have it, or an objective that counts another cost.",
+            )
+        best = int(excess.argmin())
         closest = describe_costs(costs, best)
         needs = ", ".join(
             f"{name} {'unknown' if closest[name] is None else format(closest[name], '.4g')}" for name in self._limits()
@@ -140,21 +157,12 @@ class Problem:
             hint="Raise the budget to what the closest network needs, or search a space with smaller networks.",
         )
 
-    @cached_property
-    def _whole(self) -> Genotypes | None:
-        """``(m, G)``: every network of the space, where it is small enough."""
-        sizes = [len(gene.options) for gene in self.space.genes]
-        if math.prod(sizes) > _LISTED:
-            return None
-        every = np.stack([column.ravel() for column in np.indices(sizes)], axis=1)
-        return np.unique(self.space.canonical(every), axis=0)
-
     def _limits(self) -> dict[str, float]:
         return {name: limit for name, limit in asdict(self.budget).items() if limit is not None}
 
     def _nearest(self, genotypes: Genotypes, n: int) -> Genotypes:
         """The ``n`` that are over the budget by the least."""
-        excess = self.budget.excess(self.costs.costs(genotypes))
+        excess = self.excess(genotypes)
         over = np.flatnonzero(excess > 0)
         return genotypes[over[np.argsort(excess[over], kind="stable")[:n]]]
 

@@ -20,6 +20,7 @@ from devices.events import OnEvent, ignore
 from devices.journal import Journal
 from devices.versions import versions
 from hwnas import accuracy, finalist, judging, objectives, searchers, spaces, targets, tasks
+from hwnas.accuracy import KnowsSome
 from hwnas.budget import Budget
 from hwnas.bundle.files import runs_engines
 from hwnas.config import SearchSection, TaskSection
@@ -142,6 +143,8 @@ def _run_one(
         budget = on[0].budget
         model = judging.accuracy_model(config, space, task, folder / "work", on_event)
         ranking = judging.ranking_model(config, model, space, task)
+        if isinstance(model, KnowsSome):
+            searched = model.space
         problem = Problem(searched, targets.costs_of(on), budget, config.seed, aim)
         section = config.search
         if learning is not None:

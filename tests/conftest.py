@@ -330,10 +330,11 @@ def recorded() -> Callable[..., bytes]:
         model = judging.ranking_model(config, judging.accuracy_model(config, space, task, folder), space, task)
         path = folder / "journal"
         path.write_bytes(begun)
+        even(space).save(folder / "even.json", space)
+        settings = {"distribution": str(folder / "even.json")} if searcher == "gradient" else {}
+        proposing = searchers.open(searcher, problem, **settings)
         with Journal(path, {}) as units, spread(workers, model, config, task, folder, threads=threads) as judge:
-            search(
-                problem, searchers.open(searcher, problem), judge, evaluations=evaluations, generation=10, journal=units
-            )
+            search(problem, proposing, judge, evaluations=evaluations, generation=10, journal=units)
         return path.read_bytes()
 
     return journal

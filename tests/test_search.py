@@ -24,11 +24,13 @@ from hwnas.problem import Problem, keys
 from hwnas.search import Searcher, search
 from hwnas.searchers._operators import CROSSOVERS, SELECTIONS
 from hwnas.space import Genotypes, SearchSpace
+from hwnas.training.distribution import even
 
 SPACE = spaces.open("mobile", (1, 8, 8), 10)
 SMALL = spaces.open(
     "mobile", (1, 8, 8), 10, depths=[1], kernels=[3], squeeze_excite=[False], activations=["relu"], resolutions=[8]
 )
+LISTED = spaces.open("mobile", (1, 8, 8), 10, depths=[1], squeeze_excite=[False], activations=["relu"], resolutions=[8])
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,14 @@ def problem(limit: float = 15.0, space: SearchSpace = SPACE, seed: int = 0) -> P
 def run(
     path: Path, name: str, *, limit: float = 15.0, space: SearchSpace = SPACE, evaluations: int = 120, seed: int = 0
 ) -> tuple[Candidates, MostOptions]:
+    if name == "exhaustive" and space is SPACE:
+        space = LISTED
     asked = problem(limit, space, seed)
     accuracy = MostOptions()
+    distribution = path.with_name("distribution.json")
+    even(space).save(distribution, space)
     settings: dict[str, dict[str, Any]] = {"evolution": {"population": 20, "sample": 5}, "guided": {"initial": 20}}
+    settings["gradient"] = {"distribution": str(distribution)}
     with Journal(path, {"seed": seed}) as journal:
         searcher = searchers.open(name, asked, **settings.get(name, {}))
         result = search(asked, searcher, accuracy, evaluations=evaluations, generation=8, journal=journal)
@@ -81,7 +88,8 @@ def test_every_searcher_keeps_the_budget_and_evaluates_nothing_twice(tmp_path: P
     assert (found.costs.upper_ms <= 15.0).all()
     assert len(set(keys(found.genotypes))) == 120
     assert accuracy.asked == keys(found.genotypes)
-    np.testing.assert_array_equal(SPACE.canonical(found.genotypes), found.genotypes)
+    space = LISTED if name == "exhaustive" else SPACE
+    np.testing.assert_array_equal(space.canonical(found.genotypes), found.genotypes)
 
 
 @pytest.mark.parametrize("name", searchers.names())
@@ -263,6 +271,11 @@ def test_unknown_searcher_and_setting_name_the_nearest() -> None:
         searchers.open("genetic", problem(), selection="luck")
     with pytest.raises(ValueError, match="sampler must be one of tpe, nsga2, got 'cmaes'"):
         searchers.open("optuna", problem(), sampler="cmaes")
+    with pytest.raises(ValueError, match="searcher 'gradient' needs a value for distribution"):
+        searchers.open("gradient", problem())
+    with pytest.raises(SearchError, match="too many to list") as caught:
+        searchers.open("exhaustive", problem())
+    assert "'guided'" in caught.value.hint
 
 
 def test_a_searcher_whose_library_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,7 @@ class Optuna(Searcher):
                 break
             trial = self._study.ask(self._choices)
             row = problem.space.canonical(np.array([[trial.params[name] for name in self._choices]]))
-            (key,), excess = keys(row), float(problem.budget.excess(problem.costs.costs(row))[0])
+            (key,), excess = keys(row), float(problem.excess(row)[0])
             trial.set_constraint("budget", excess if np.isfinite(excess) else 1e9)
             if key in self._losses:
                 self._study.tell(trial, self._losses[key])

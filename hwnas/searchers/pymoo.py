@@ -72,7 +72,7 @@ class Pymoo(Searcher):
             if not len(self._children):
                 break
             rows = problem.space.canonical(self._children.get("X").astype(np.int64))
-            excess = problem.budget.excess(problem.costs.costs(rows))
+            excess = problem.excess(rows)
             names = keys(rows)
             unknown = [i for i, key in enumerate(names) if excess[i] == 0 and key not in self._losses]
             if unknown:
