@@ -29,13 +29,21 @@ _ROWS = 1024  # networks repaired at a time: each has dozens of neighbours
 
 @dataclass(frozen=True)
 class Problem:
-    """One search problem. All methods work on arrays and are functions of their arguments."""
+    """One search problem. All methods work on arrays and are functions of their arguments.
+
+    Raises:
+        ValueError: the seed is negative.
+    """
 
     space: SearchSpace
     costs: CostModel
     budget: Budget
     seed: int
     objective: Objective = ACCURACY
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}.")
 
     @cached_property
     def listed(self) -> Genotypes | None:

@@ -203,6 +203,12 @@ def _earlier(problem: Problem, units: list[dict[str, Any]]) -> Candidates:
 
 
 def _replayed(unit: dict[str, Any], asked: Genotypes) -> NDArray[np.float64]:
+    if len(unit["genotypes"]) != len(asked):
+        raise JournalMismatch(
+            f"The search asks for {len(asked)} networks; its journal has {len(unit['genotypes'])} at this place.",
+            hint="A search goes on with the generation and at least the evaluations it began with: use those, or a new output "
+            "folder.",
+        )
     if unit["genotypes"] != asked.tolist():
         raise JournalMismatch(
             f"The search asks for {asked[0].tolist()}, …; its journal has {unit['genotypes'][0]}, … at this place.",

@@ -33,6 +33,7 @@ from hwnas.report.data import (
 from hwnas.report.effects import Effect, Effects, Interval
 from hwnas.search import search
 from hwnas.task import Task
+from hwnas.training.distribution import even
 from hwnas.workers import spread
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

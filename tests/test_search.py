@@ -14,12 +14,13 @@ import pytest
 from numpy.typing import NDArray
 
 from devices.journal import Journal
-from hwnas import searchers, spaces
+from hwnas import searchers, spaces, tabulated
 from hwnas.budget import Budget
 from hwnas.candidates import Candidates, hypervolume
 from hwnas.costs import Costs
 from hwnas.errors import InfeasibleBudget, JournalMismatch, SearchError
 from hwnas.finalist import CorrectedCosts, Finalist
+from hwnas.objectives import Objective, Pareto, Weighted
 from hwnas.problem import Problem, keys
 from hwnas.search import Searcher, search
 from hwnas.searchers._operators import CROSSOVERS, SELECTIONS
@@ -128,6 +129,62 @@ def test_a_journal_of_another_search_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "j", "random")
     with pytest.raises(JournalMismatch, match="at this place"):
         run(tmp_path / "j", "random", limit=12.0)
+
+
+@pytest.mark.parametrize(("evaluations", "generation"), [(20, 6), (30, 7)])
+def test_a_search_of_another_size_is_refused_as_such(tmp_path: Path, evaluations: int, generation: int) -> None:
+    def go(evaluations: int, generation: int) -> int:
+        asked = problem()
+        with Journal(tmp_path / "j", {}) as journal:
+            searcher = searchers.open("random", asked)
+            found = search(
+                asked, searcher, MostOptions(), evaluations=evaluations, generation=generation, journal=journal
+            )
+        return len(found.candidates)
+
+    assert go(30, 6) == 30
+    with pytest.raises(JournalMismatch, match=r"asks for \d networks; its journal has 6") as caught:
+        go(evaluations, generation)
+    assert "generation" in caught.value.hint
+    assert go(42, 6) == 42
+
+
+@pytest.mark.parametrize("name", searchers.names())
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_every_searcher_finds_all_of_a_few_networks(tmp_path: Path, name: str, rows: int) -> None:
+    path = tmp_path / "few.csv"
+    path.write_text("depth,kind,ms,accuracy\n" + "".join(f"{i},same,{i + 1},{i / 10}\n" for i in range(rows)))
+    table = tabulated.load(path, genotype=["depth", "kind"], accuracy="accuracy")
+    costs = tabulated.TabulatedCosts(table, latency_ms="ms")
+    even(table.space).save(tmp_path / "even.json", table.space)
+    given: dict[str, Any] = {
+        "gradient": {"distribution": str(tmp_path / "even.json")}, "evolution": {"population": 1, "sample": 1},
+    }  # fmt: skip
+    asked = Problem(table.space, costs, Budget(latency_ms=100), 2**40)
+    searcher = searchers.open(name, asked, **given.get(name, {}))
+    assert len(search(asked, searcher, table, evaluations=50, generation=3).candidates) == rows
+
+
+def test_what_cannot_be_searched_is_refused() -> None:
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
+        problem(seed=-1)
+    for evaluations, generation in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match="must be at least 1"):
+            search(
+                problem(), searchers.open("random", problem()), MostOptions(), evaluations=evaluations,
+                generation=generation,
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("objective", [Weighted(), Pareto()])
+def test_a_model_that_gives_no_number_is_named(objective: Objective) -> None:
+    class Gaps(MostOptions):
+        def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
+            return np.where(genotypes[:, 0] == 0, np.nan, 0.5)
+
+    asked = Problem(SPACE, SumOfOptions(SPACE), Budget(latency_ms=15), 0, objective)
+    with pytest.raises(SearchError, match=r"\(tabulated\) says nan of \{'resolution'"):
+        search(asked, searchers.open("guided", asked), Gaps(), evaluations=50, generation=5)
 
 
 def test_a_predictor_beats_evolution_beats_random(tmp_path: Path) -> None:

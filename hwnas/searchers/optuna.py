@@ -44,7 +44,9 @@ class Optuna(Searcher):
         objectives = problem.objective.losses(Candidates.none(len(genes))).shape[1]
         logger, level = logging.getLogger("optuna"), optuna.logging.get_verbosity()
         logger.setLevel(logging.WARNING)  # a study announces itself
-        self._study = optuna.create_study(directions=["minimize"] * objectives, sampler=self._made(problem.seed))
+        self._study = optuna.create_study(
+            directions=["minimize"] * objectives, sampler=self._made(problem.seed % 2**32)
+        )
         logger.setLevel(level)
         self._losses: dict[bytes, list[float]] = {}
         self._waiting: list[tuple[Trial, bytes]] = []

@@ -69,7 +69,7 @@ class Pymoo(Searcher):
         for _ in range(_GENERATIONS):
             if self._children is None:
                 self._children = self._algorithm.ask()
-            if not len(self._children):
+            if self._children is None or not len(self._children):  # it finds no other networks
                 break
             rows = problem.space.canonical(self._children.get("X").astype(np.int64))
             excess = problem.excess(rows)
