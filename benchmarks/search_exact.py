@@ -86,7 +86,7 @@ def main() -> None:
         taken.append(time.perf_counter() - started)
         random = problem.costs.accuracy(problem.sample(np.random.default_rng(0), 200))
         scales.append(optima[-1].accuracy - random.mean())
-    unproven = max(o.bound - o.accuracy for o in optima)
+    unproven = max(o.bound - o.fitness for o in optima)
     print(f"{networks:.2g} networks, {options.instances} instances: solved and proven in {np.median(taken):.2f} s")
     print(f"(slowest {max(taken):.2f} s); the bound is at most {unproven:.1e} above the value")
     print(f"{'searcher':14} {f'% short after {options.evaluations}':>20} {'best':>8} {'worst':>8}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from hwnas.costs import Costs
 
+_ROUNDING = 1e-12
 _UNITS = {"latency_ms": "milliseconds", "memory_bytes": "bytes", "model_bytes": "bytes"}
 
 
@@ -42,8 +43,8 @@ class Budget:
                 raise ValueError(f"{name} must be a positive, finite number of {_UNITS[name]}, got {limit}.")
 
     def excess(self, costs: Costs) -> NDArray[np.float64]:
-        """``(n,)`` largest relative excess over any limit: 0 within the budget, 0.5 at one and a half times a limit.
-        A cost that is not known (NaN) is infinitely over."""
+        """``(n,)`` largest relative excess over any limit: 0 within the budget, 0.5 at one and a half times a limit. What is
+        over by no more than sums in another order differ is within. A cost that is not known (NaN) is infinitely over."""
         largest = np.zeros(len(costs.latency_ms))
         for limit, cost in (
             (self.latency_ms, costs.upper_ms),
@@ -52,7 +53,7 @@ class Budget:
         ):
             if limit is not None:
                 largest = np.maximum(largest, np.nan_to_num(cost / limit - 1, nan=np.inf))
-        return largest
+        return np.where(largest > _ROUNDING, largest, 0.0)
 
     def feasible(self, costs: Costs) -> NDArray[np.bool_]:
         """``(n,)`` whether each network is within all limits."""

@@ -265,7 +265,7 @@ def test_rows_of_a_space_too_large_to_list_are_its_networks(tmp_path: Path) -> N
     for name in searchers.names():
         problem = Problem(found.space, TabulatedCosts(found, latency_ms="ms"), Budget(latency_ms=limit), seed=0)
         even(found.space).save(tmp_path / "even.json", found.space)
-        given = {
+        given: dict[str, dict[str, Any]] = {
             "evolution": {"population": 10, "sample": 3},
             "gradient": {"distribution": str(tmp_path / "even.json")},
         }
