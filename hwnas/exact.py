@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hwnas.candidates import Candidates
 from hwnas.errors import InfeasibleBudget, SearchError
 from hwnas.objectives import Pareto
-from hwnas.worst_case import WorstCase
+from hwnas.worst_case import apart
 
 if TYPE_CHECKING:
     from hwnas.accuracy import AccuracyModel
@@ -145,11 +145,8 @@ class _Sum:
 
 def _limits(problem: Problem) -> list[tuple[str, Figure, float]]:
     """What the budget limits: name, figure, limit; of every device."""
-    devices = [(problem.costs, problem.budget)]
-    if isinstance(problem.costs, WorstCase):
-        devices = list(problem.costs.devices)
     found: list[tuple[str, Figure, float]] = []
-    for model, budget in devices:
+    for _, model, budget in apart(problem.costs, problem.budget):
         for name, column in (("latency_ms", "upper_ms"), ("memory_bytes",) * 2, ("model_bytes",) * 2):
             limit = getattr(budget, name)
             if limit is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Container
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import InfeasibleBudget, SearchError
 from hwnas.objectives import ACCURACY, Objective
+from hwnas.worst_case import apart
 
 if TYPE_CHECKING:
     from hwnas.budget import Budget
@@ -20,10 +21,16 @@ if TYPE_CHECKING:
     from hwnas.costs import CostModel, Costs
     from hwnas.space import Genotypes, SearchSpace
 
+Floats = NDArray[np.float64]
+Loss = Callable[[Floats, NDArray[np.intp]], Floats]
+"""Of shares ``(n, L)`` and of the positions ``(n,)`` of their networks."""
+
 _FIRST_BATCH = 256
 _LARGEST_BATCH = 16_384
 _BATCHES = 6
 _REPAIRED = 32
+_ROUNDS = 40
+_CHANGE = 0.5, 2.0  # of a weight in a round
 _ROWS = 1024  # networks repaired at a time: each has dozens of neighbours
 
 
@@ -76,7 +83,7 @@ class Problem:
 
         From a space that is listed they are drawn evenly, and all are found. From a larger one the number of tries is bounded:
         fewer than ``n`` come back where hardly any are left. Where chance alone finds too few, the nearest of what it drew are
-        repaired.
+        repaired; where that gives none, those known to be within the budget are looked around.
         """
         if self.listed is not None:
             left = self.listed[rng.permutation(len(self.listed))]
@@ -89,29 +96,16 @@ class Problem:
             found = self.admit(np.concatenate([found, drawn]), seen)
         if len(found) < n:
             found = self.admit(np.concatenate([found, self.repair(self._nearest(drawn, _REPAIRED))]), seen)
+        if not len(found):
+            known = self._looked_at[self.feasible(self._looked_at)][:_REPAIRED]
+            around = self.neighbours(known).reshape(-1, drawn.shape[1])
+            found = self.admit(np.concatenate([known, around]), seen)
         return found[:n]
 
     def repair(self, genotypes: Genotypes) -> Genotypes:
-        """``(n, G)``: each network moved towards the budget, one gene at a time, by steepest descent on
-        :meth:`hwnas.budget.Budget.excess`, until it is within or no single gene helps."""
-        if len(genotypes) > _ROWS:
-            return np.concatenate([self.repair(genotypes[:_ROWS]), self.repair(genotypes[_ROWS:])])
-        genotypes = self.space.canonical(genotypes)
-        excess = self.excess(genotypes)
-        for _ in range(sum(len(gene.options) for gene in self.space.genes)):
-            over = np.flatnonzero(excess > 0)
-            if not len(over):
-                break
-            neighbours = self.neighbours(genotypes[over])
-            n, k, genes = neighbours.shape
-            after = self.excess(neighbours.reshape(n * k, genes)).reshape(n, k)
-            rows, best = np.arange(n), after.argmin(axis=1)
-            better = after[rows, best] < excess[over]
-            if not better.any():
-                break
-            genotypes[over[better]] = neighbours[rows, best][better]
-            excess[over[better]] = after[rows, best][better]
-        return genotypes
+        """``(n, G)``: each network moved towards the budget, one gene at a time, by steepest descent on the sum of what all
+        limits of all devices are exceeded by, until it is within or no single gene helps."""
+        return self._descended(genotypes, lambda shares, _: np.maximum(shares - 1, 0).sum(axis=1))
 
     def neighbours(self, genotypes: Genotypes) -> Genotypes:
         """``(n, K, G)``: every network that differs from a row in one gene, canonical; K is the number of all options."""
@@ -132,19 +126,14 @@ class Problem:
         return int(np.lexsort((found.costs.p50_ms, -found.accuracy, -self.objective.fitness(found)))[0])
 
     def require_feasible(self) -> None:
-        """Look for one network within the budget: among all where they are listed; else at random, then by repair of the
-        smallest network and of the nearest of those drawn.
+        """Look for one network within the budget: among all where they are listed; else at random, then by descent from the
+        smallest network and from the nearest of those drawn.
 
         Raises:
-            InfeasibleBudget: none was found; ``closest`` is the nearest.
+            InfeasibleBudget: none was found, which proves that there is none where they are listed; ``closest`` is the nearest.
             SearchError: the objective counts a cost that is not known.
         """
-        found = self.space.networks()
-        if found is None:
-            found = self.space.sample(np.random.default_rng(self.seed), _LARGEST_BATCH)
-            if not self.feasible(found).any():
-                found = self.repair(np.concatenate([self.space.smallest()[None], self._nearest(found, _REPAIRED)]))
-        excess, costs = self.excess(found), self.costs.costs(found)
+        excess, costs = self.excess(self._looked_at), self.costs.costs(self._looked_at)
         if (excess == 0).any():
             return
         counted = self.objective.counted
@@ -154,19 +143,80 @@ class Problem:
                 hint="Give costs that have it, or an objective that counts another cost.",
             )
         best = int(excess.argmin())
-        closest = describe_costs(costs, best)
-        needs = ", ".join(
-            f"{name} {'unknown' if closest[name] is None else format(closest[name], '.4g')}" for name in self._limits()
-        )
-        limits = ", ".join(f"{name} {limit:.4g}" for name, limit in self._limits().items())
+        genotype, limits, needs = self._looked_at[best], [], []
+        for name, model, budget in apart(self.costs, self.budget):
+            on, own = f" on {name}" if name else "", describe_costs(model.costs(genotype[None]), 0)
+            for limit, value in budget.given().items():
+                limits.append(f"{limit} {value:.4g}{on}")
+                needs.append(f"{limit} {'unknown' if own[limit] is None else format(own[limit], '.4g')}{on}")
+        listed = self.space.networks() is not None
+        said = "No network of the space meets the budget" if listed else "No network was found that meets the budget"
         raise InfeasibleBudget(
-            f"No network of the space meets the budget ({limits}): the closest found needs {needs}.",
-            closest={"genotype": found[best].tolist(), "genes": self.space.describe(found[best]), **closest},
+            f"{said} ({', '.join(limits)}): the closest found needs {', '.join(needs)}.",
+            closest={
+                "genotype": genotype.tolist(),
+                "genes": self.space.describe(genotype),
+                **describe_costs(costs, best),
+            },
             hint="Raise the budget to what the closest network needs, or search a space with smaller networks.",
         )
 
-    def _limits(self) -> dict[str, float]:
-        return {name: limit for name, limit in asdict(self.budget).items() if limit is not None}
+    @cached_property
+    def _looked_at(self) -> Genotypes:
+        """``(m, G)``: all networks where they are listed; else random ones, and where none of those is within the budget, what
+        the smallest and the nearest of them become by repair, and by weighing limits against each other."""
+        every = self.space.networks()
+        if every is not None:
+            return every
+        drawn = self.space.sample(np.random.default_rng(self.seed), _LARGEST_BATCH)
+        if self.feasible(drawn).any():
+            return drawn
+        starts = np.concatenate([self.space.smallest()[None], self._nearest(drawn, _REPAIRED)])
+        repaired = self.repair(starts)
+        return repaired if self.feasible(repaired).any() else np.concatenate([repaired, self._weighed(starts)])
+
+    def _weighed(self, genotypes: Genotypes) -> Genotypes:
+        """``(m, G)`` what each network becomes by descent on weighted sums of what is limited, and by repair. From round to round
+        limits that are broken weigh more (multiplicative weights; Arora et al. 2012, section 3.2), until a network is within all.
+        """
+        weights, found = np.ones_like(self._shares(genotypes)), [genotypes]
+
+        def weighed(shares: Floats, rows: NDArray[np.intp]) -> Floats:
+            return np.asarray((shares * weights[rows]).sum(axis=1), np.float64)
+
+        for _ in range(_ROUNDS):
+            genotypes = self._descended(genotypes, weighed)
+            found += [genotypes, self.repair(genotypes)]
+            if self.feasible(found[-1]).any():
+                break
+            weights *= np.clip(self._shares(genotypes), *_CHANGE)
+        return np.concatenate(found)
+
+    def _descended(self, genotypes: Genotypes, loss: Loss) -> Genotypes:
+        """``(n, G)``: each network moved one gene at a time by steepest descent on a loss of its shares, until it is within the
+        budget or no single gene helps."""
+        genotypes = self.space.canonical(genotypes)
+        positions = np.arange(len(genotypes))
+        for first in range(0, len(genotypes), _ROWS):
+            moving = positions[first : first + _ROWS]
+            for _ in range(sum(len(gene.options) for gene in self.space.genes)):
+                moving = moving[~self.feasible(genotypes[moving])]
+                if not len(moving):
+                    break
+                neighbours = self.neighbours(genotypes[moving])
+                n, k, genes = neighbours.shape
+                before = loss(self._shares(genotypes[moving]), moving)
+                after = loss(self._shares(neighbours.reshape(n * k, genes)), np.repeat(moving, k)).reshape(n, k)
+                rows, best = np.arange(n), after.argmin(axis=1)
+                better = after[rows, best] < before
+                moving = moving[better]
+                genotypes[moving] = neighbours[rows, best][better]
+        return genotypes
+
+    def _shares(self, genotypes: Genotypes) -> Floats:
+        """``(n, L)``: what is limited as multiples of the limits, of all devices; infinite where it is no network."""
+        shares = [budget.shares(model.costs(genotypes)) for _, model, budget in apart(self.costs, self.budget)]
+        return np.where(self.space.has(genotypes)[:, None], np.concatenate(shares, axis=1), np.inf)
 
     def _nearest(self, genotypes: Genotypes, n: int) -> Genotypes:
         """The ``n`` that are over the budget by the least."""

@@ -35,6 +35,7 @@ from hwnas.result import RunResult
 from hwnas.seeds import run_seeds
 from hwnas.steps import Steps
 from hwnas.workers import check_workers, spread, threads_each
+from hwnas.worst_case import together
 
 if TYPE_CHECKING:
     from devices import Device
@@ -145,7 +146,8 @@ def _run_one(
         ranking = judging.ranking_model(config, model, space, task)
         if isinstance(model, KnowsSome):
             searched = model.space
-        problem = Problem(searched, targets.costs_of(on), budget, config.seed, aim)
+        limits = together([target.budget for target in on])
+        problem = Problem(searched, targets.costs_of(on), limits, config.seed, aim)
         section = config.search
         if learning is not None:
             section = _with_distribution(section, problem, task, learning, folder / "work", steps, on_event)
