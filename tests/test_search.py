@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -193,6 +194,18 @@ def test_a_predictor_beats_evolution_beats_random(tmp_path: Path) -> None:
         for name in ("guided", "evolution", "random")
     }
     assert best["guided"] > best["evolution"] > best["random"]
+
+
+def test_a_proposal_after_thousands_of_networks_takes_seconds() -> None:
+    asked = problem()
+    rows = asked.sample(np.random.default_rng(0), 4000)
+    known = Candidates.of(rows, MostOptions().accuracy(rows), asked.costs.costs(rows), "tabulated", "tabulated")
+    searcher = searchers.open("predictor", asked)
+    searcher.tell(known)
+    started = time.perf_counter()
+    proposed = searcher.ask(20)
+    assert time.perf_counter() - started < 60, "all of them at once would take minutes"
+    assert MostOptions().accuracy(proposed).mean() > np.quantile(known.accuracy, 0.99)
 
 
 def test_a_predictor_says_in_the_journal_how_well_it_ranks(tmp_path: Path) -> None:
