@@ -3,19 +3,21 @@
     python benchmarks/search_measured.py TABLES --keep FOLDER [--device onnxruntime:threads=1]
                                         [--budgets 20] [--profile-limit 120]
 
-TABLES holds ``nasbench_macro.parquet``. The device is profiled once (kept in FOLDER), the space's costs are compiled,
-and under each budget, at even quantiles of the predicted medians, ``guided`` may look up 200 accuracies of the first
-training. What it chooses is measured, costs are corrected by that and the search goes on, as in any run. Regret is in the
-mean of the other two trainings; beside it that of the network which the first training says is best, had all its
-accuracies been looked up and all latencies been known. The best within a budget is found by measuring: in falling
-accuracy the networks that are predicted below 1.1 times the budget, until one fits. As two measurements of one network
-differ, what was chosen can be just within a budget that it was just over then: such a regret is below zero.
+TABLES holds ``nasbench_macro.parquet``, whose rows are the networks, also where several compute the same. The device is
+profiled once (kept in FOLDER), the space's costs are compiled, and under each budget, at even quantiles of the predicted
+medians, ``guided`` may look up 200 accuracies of the first training. What it chooses is measured, costs are corrected by that
+and the search goes on, as in any run. Regret is in the mean of the other two trainings; beside it that of the network which
+the first training says is best, had all its accuracies been looked up and all latencies been known. The best within a budget
+is found by measuring: in falling accuracy the networks that are predicted below 1.1 times the budget, until one fits. As two
+measurements of one network differ, what was chosen can be just within a budget that it was just over then: such a regret is
+below zero.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 import devices
 import hwnas.profiles
 import predictors
-from benchmarks.search_regret import Accuracies, opened
+from benchmarks.search_regret import opened
 from devices import profile as profile_files
 from devices.journal import Journal
 from hwnas import finalist
@@ -32,6 +34,7 @@ from hwnas.budget import Budget
 from hwnas.config import SearchSection
 from hwnas.costs import Costs, compile_costs
 from hwnas.problem import Problem
+from hwnas.space import Genotypes
 from hwnas.targets import Target
 
 _LOOKUPS = 200
@@ -48,7 +51,7 @@ def main() -> None:
     parser.add_argument("--profile-limit", type=float, default=120.0, help="seconds")
     options = parser.parse_args()
     benchmark = opened(options.tables, "nasbench_macro", "cifar10")
-    space, test = benchmark.space, benchmark.test
+    space = benchmark.table.space
     options.keep.mkdir(parents=True, exist_ok=True)
     path = options.keep / "macro.profile.jsonl"
     rows: list[tuple[float, float]] = []
@@ -58,7 +61,7 @@ def main() -> None:
             hwnas.profiles.make(device, path, space=space, time_limit_s=options.profile_limit)
         profile, predictor = profile_files.load(path), predictors.load_or_fit(path)
         costs = compile_costs(space, predictor, device)
-        every = np.unique(space.canonical(benchmark.validation.table.genotypes), axis=0)
+        every = benchmark.table.genotypes
         predicted_ms = costs.costs(every).p50_ms
         measured: dict[bytes, Costs] = {}
 
@@ -67,12 +70,12 @@ def main() -> None:
                 measured[row.tobytes()] = finalist.measure(device, space, row, profile)
             return bool(budget.feasible(measured[row.tobytes()])[0])
 
-        def first_within(accuracies: Accuracies, limit: float) -> float:
-            """Test accuracy of the network within the limit that is best by ``accuracies``."""
+        def first_within(accuracy: Callable[[Genotypes], NDArray[np.float64]], limit: float) -> float:
+            """Test accuracy of the network within the limit that is best by ``accuracy``."""
             maybe = every[predicted_ms < _WITHIN * limit]
-            falling = maybe[np.argsort(-accuracies.accuracy(maybe), kind="stable")]
+            falling = maybe[np.argsort(-accuracy(maybe), kind="stable")]
             best = next(row for row in falling if within(row, Budget(latency_ms=limit)))
-            return float(test.accuracy(best[None])[0])
+            return float(benchmark.test(best[None])[0])
 
         quantiles = (np.arange(options.budgets) + 0.5) / options.budgets
         columns = f"{'budget ms':>10} {'p50 ms':>8} {'within':>7} {'look-ups':>9} {'accuracy':>9} {'best':>9}"
@@ -82,10 +85,10 @@ def main() -> None:
             settings = SearchSection(evaluations=_LOOKUPS, generation=5)
             with tempfile.TemporaryDirectory() as folder, Journal(Path(folder, "journal.jsonl"), {}) as journal:
                 target = Target(device, profile, predictor, costs, problem.budget)
-                chosen = finalist.find(problem, benchmark.validation, [target], settings, journal)
+                chosen = finalist.find(problem, benchmark.table, [target], settings, journal)
                 looked_up = sum(len(unit["genotypes"]) for unit in journal.units if unit["unit"] == "generation")
-            reached = float(test.accuracy(chosen.genotype[None])[0])
-            optimum, oracle = first_within(test, limit), first_within(benchmark.validation, limit)
+            reached = float(benchmark.test(chosen.genotype[None])[0])
+            optimum, oracle = first_within(benchmark.test, limit), first_within(benchmark.table.accuracy, limit)
             rows.append((100 * (optimum - reached), 100 * (optimum - oracle)))
             over += chosen.excess > 0
             kept = "yes" if chosen.excess == 0 else "no"

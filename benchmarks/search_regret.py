@@ -3,12 +3,13 @@
     python benchmarks/search_regret.py TABLES [--space nasbench201] [--devices 21] [--seeds 30] [--lookups 50 100 200]
                                        [--searchers guided random …] [--dataset cifar10] [--front] [--keep FOLDER]
 
-TABLES holds ``nasbench201.parquet`` and ``nasbench_macro.parquet``. For every device and budgets at the 10, 25, 50 and 75 %
-quantiles of its latencies each strategy may look up so many validation accuracies; the network with the best one is chosen,
-and reported is how many points of *test* accuracy it lacks to the best within the budget (regret), how many to the one that
-is chosen with all validation accuracies known (excess), and how many points of *validation* accuracy to the best. Nobody's
-look-ups are spent over budget: all strategies, the peers' too, pass through the same filter, and are told of what it held
-back where they have an interface for it.
+TABLES holds ``nasbench201.parquet`` and ``nasbench_macro.parquet``. All of a table's rows are networks, each with the
+figures of its own training, also where several compute the same: budgets, optima and hypervolumes are over all of them. For
+every device and budgets at the 10, 25, 50 and 75 % quantiles of its latencies each strategy may look up so many validation
+accuracies; the network with the best one is chosen, and reported is how many points of *test* accuracy it lacks to the best
+within the budget (regret), how many to the one that is chosen with all validation accuracies known (excess), and how many
+points of *validation* accuracy to the best. Nobody's look-ups are spent over budget: all strategies, the peers' too, pass
+through the same filter, and are told of what it held back where they have an interface for it.
 
 With ``--front`` the aim is the front of validation error and latency instead, each scaled to the table's range, and
 reported is which share of the whole table's hypervolume, up to (1, 1), was found after looking up 1 % of the table.
@@ -40,7 +41,7 @@ from hwnas.errors import InfeasibleBudget
 from hwnas.objectives import Pareto
 from hwnas.problem import Problem
 from hwnas.search import search
-from hwnas.space import Genotypes, SearchSpace
+from hwnas.space import Genotypes
 from hwnas.tabulated import Table, TabulatedCosts, load
 
 Floats = NDArray[np.float64]
@@ -68,6 +69,7 @@ STRATEGIES = (
     Strategy("local_search", "local_search"),
     Strategy("greedy", "greedy"),
     Strategy("reinforce", "reinforce"),
+    Strategy("evolution", "evolution"),
     Strategy("random", "random", generation=100),
     Strategy(
         "evolution, published", "evolution", {"population": 10, "sample": 3}, peer=True
@@ -79,60 +81,56 @@ STRATEGIES = (
 
 
 @dataclass(frozen=True)
-class Accuracies:
-    """Validation accuracies that are looked up."""
+class Benchmark:
+    """A table.
+
+    Attributes:
+        table: its rows, with the validation accuracies that are looked up.
+        tested: ``(n,)`` the test accuracies that count, fractions.
+        devices: latencies by device.
+    """
 
     table: Table
-    values: Floats
-    source: str = "tabulated"
-
-    def accuracy(self, genotypes: Genotypes) -> Floats:
-        """``(n,)`` fractions."""
-        return self.values[self.table.rows(genotypes)]
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A table with what is looked up, what counts, and latencies by device."""
-
-    space: SearchSpace
-    validation: Accuracies
-    test: Accuracies
+    tested: Floats
     devices: dict[str, CostModel]
+
+    def test(self, genotypes: Genotypes) -> Floats:
+        """``(n,)`` test accuracies of networks."""
+        return self.tested[self.table.rows(genotypes)]
 
 
 def opened(folder: Path, name: str, dataset: str) -> Benchmark:
     """The benchmark ``name``."""
     space = spaces.open(name, (3, 32, 32), 10)
+    file = folder / f"{name}.parquet"
     if name == "nasbench201":
-        table = load(folder / "nasbench201.parquet", space, genotype=[f"e{i}" for i in range(6)])
+        table = load(file, space, genotype=[f"e{i}" for i in range(6)], accuracy=f"val_acc_200_{dataset}")
         latencies = [str(c) for c in table.columns.columns if str(c).startswith("latency_")]
-        validation, test = (table.values(f"{part}_acc_200_{dataset}") / 100 for part in ("val", "test"))
+        tested = table.values(f"test_acc_200_{dataset}") / 100
     else:
-        table = load(folder / "nasbench_macro.parquet", space, genotype=[f"l{i}" for i in range(8)])
+        table = load(file, space, genotype=[f"l{i}" for i in range(8)], accuracy="acc_s0")
         latencies = ["flops", "params"]
-        validation = table.values("acc_s0") / 100
-        test = (table.values("acc_s1") + table.values("acc_s2")) / 200
+        tested = (table.values("acc_s1") + table.values("acc_s2")) / 200
     costs: dict[str, CostModel] = {
         c.removeprefix("latency_").removesuffix("_ms"): TabulatedCosts(table, latency_ms=c) for c in latencies
     }
-    return Benchmark(space, Accuracies(table, validation), Accuracies(table, test), costs)
+    return Benchmark(table, tested, costs)
 
 
 def regrets(benchmark: Benchmark, problem: Problem, strategy: Strategy, lookups: list[int]) -> list[list[float]]:
     """``(3, len(lookups))``: regret, excess, and what is lacking in validation accuracy, as fractions."""
     every = problem.listed
     assert every is not None
-    validation, test = benchmark.validation.accuracy(every), benchmark.test.accuracy(every)
+    validation, test = benchmark.table.accuracy(every), benchmark.test(every)
     searcher = searchers.open(strategy.searcher, problem, **strategy.settings)
-    found = search(problem, searcher, benchmark.validation, evaluations=max(lookups), generation=strategy.generation)
+    found = search(problem, searcher, benchmark.table, evaluations=max(lookups), generation=strategy.generation)
     if not problem.budget.feasible(found.candidates.costs).all():
         raise AssertionError(f"{strategy.name} looked at a network over budget")
     rows = []
     for n in lookups:
         first = found.candidates[:n]
         best = problem.best(first)
-        reached = benchmark.test.accuracy(first.genotypes[[best]])[0]
+        reached = benchmark.test(first.genotypes[[best]])[0]
         oracle = test[validation.argmax()]
         rows.append((test.max() - reached, oracle - reached, validation.max() - first.accuracy[best]))
     columns: list[list[float]] = np.array(rows).T.tolist()
@@ -141,10 +139,10 @@ def regrets(benchmark: Benchmark, problem: Problem, strategy: Strategy, lookups:
 
 def share_of_front(benchmark: Benchmark, costs: CostModel, strategy: Strategy, seed: int) -> float:
     """Share of the whole table's hypervolume after 1 % of it."""
-    problem = Problem(benchmark.space, costs, Budget(), seed, Pareto())
+    problem = Problem(benchmark.table.space, costs, Budget(), seed, Pareto())
     every = problem.listed
     assert every is not None
-    accuracy, latency = benchmark.validation.accuracy(every), costs.costs(every).p50_ms
+    accuracy, latency = benchmark.table.accuracy(every), costs.costs(every).p50_ms
     low, high = latency.min(), latency.max()
     worst, best = accuracy.min(), accuracy.max()
 
@@ -155,8 +153,8 @@ def share_of_front(benchmark: Benchmark, costs: CostModel, strategy: Strategy, s
     found = search(
         problem,
         searcher,
-        benchmark.validation,
-        evaluations=len(benchmark.validation.table.genotypes) // 100,
+        benchmark.table,
+        evaluations=len(every) // 100,
         generation=strategy.generation,
     ).candidates
     return area(found.accuracy, found.costs.p50_ms) / area(accuracy, latency)
@@ -165,7 +163,7 @@ def share_of_front(benchmark: Benchmark, costs: CostModel, strategy: Strategy, s
 def infeasible(benchmark: Benchmark) -> str:
     """How long it takes to say that no network is fast enough."""
     costs = next(iter(benchmark.devices.values()))
-    problem = Problem(benchmark.space, costs, Budget(latency_ms=1e-9), 0)
+    problem = Problem(benchmark.table.space, costs, Budget(latency_ms=1e-9), 0)
     started = time.perf_counter()
     try:
         problem.require_feasible()
@@ -238,7 +236,7 @@ def main() -> None:
     columns = " ".join(f"{f'{word} @{n}':>14}" for n in options.lookups for word in ("regret", "excess", "validation"))
     print(f"mean, points; ± is the standard error of the excess at {options.lookups[-1]}\n{'strategy':22} {columns}")
     budgets = {
-        (name, quantile): float(np.quantile(costs.costs(benchmark.validation.table.genotypes).p50_ms, quantile))
+        (name, quantile): float(np.quantile(costs.costs(benchmark.table.genotypes).p50_ms, quantile))
         for name, costs in benchmark.devices.items()
         if name in names
         for quantile in QUANTILES
@@ -247,7 +245,7 @@ def main() -> None:
         kept, started, results = kept_of(options, strategy), time.perf_counter(), []
         for seed in range(options.seeds):
             for (name, quantile), latency_ms in budgets.items():
-                problem = Problem(benchmark.space, benchmark.devices[name], Budget(latency_ms=latency_ms), seed)
+                problem = Problem(benchmark.table.space, benchmark.devices[name], Budget(latency_ms=latency_ms), seed)
                 run = partial(regrets, benchmark, problem, strategy, options.lookups)
                 results.append(kept.result(f"{name} {quantile} {seed}", run))
         points = 100 * np.array(results)

@@ -103,7 +103,7 @@ def pymoo_nsga2(problem: Problem, accuracy: AccuracyPredictor, evaluations: int)
         def _evaluate(self, x: Any, out: dict[str, Any]) -> None:
             rows = problem.space.canonical(x.astype(np.int64))
             out["F"] = -accuracy.accuracy(rows)[:, None]
-            out["G"] = problem.budget.excess(problem.costs.costs(rows))[:, None]
+            out["G"] = problem.excess(rows)[:, None]
 
     highest = np.array([len(gene.options) - 1 for gene in problem.space.genes])
     variables = Networks(n_var=len(highest), n_obj=1, n_ieq_constr=1, xl=0 * highest, xu=highest, vtype=int)
@@ -126,7 +126,7 @@ def optuna_study(problem: Problem, accuracy: AccuracyPredictor, evaluations: int
     def evaluate(trial: optuna.Trial) -> float:
         chosen = [trial.suggest_categorical(g.name, range(len(g.options))) for g in problem.space.genes]
         rows = problem.space.canonical(np.array([chosen]))
-        trial.set_constraint("budget", float(problem.budget.excess(problem.costs.costs(rows))[0]))
+        trial.set_constraint("budget", float(problem.excess(rows)[0]))
         return float(accuracy.accuracy(rows)[0])
 
     study.optimize(evaluate, n_trials=evaluations)

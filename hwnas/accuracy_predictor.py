@@ -87,9 +87,9 @@ class AccuracyPredictor:
         return Posterior(self, genotypes)
 
     def _one_hot(self, genotypes: Genotypes) -> NDArray[np.float32]:
-        canonical = self._space.canonical(genotypes)
+        features = self._space.features(genotypes)
         return np.concatenate(
-            [np.eye(n, dtype=np.float32)[g] for n, g in zip(self._options, canonical.T, strict=True)], 1
+            [np.eye(n, dtype=np.float32)[g] for n, g in zip(self._options, features.T, strict=True)], 1
         )
 
     def _differing(self, first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.intp]:

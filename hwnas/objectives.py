@@ -32,6 +32,10 @@ def _positive(name: str, value: float) -> None:
 class Objective(Protocol):
     """An objective; its methods are functions of their arguments."""
 
+    @property
+    def counted(self) -> Cost | None:
+        """The cost that it counts beside the accuracy; None where that alone counts."""
+
     def fitness(self, found: Candidates) -> Floats:
         """``(n,)``: the higher the better, among ``found``."""
 
@@ -89,9 +93,15 @@ class Weighted(_Value):
             raise ValueError(f"weights must be at least 0, got {self.accuracy_weight} and {self.cost_weight}.")
         _positive("baseline_cost", self.baseline_cost)
 
+    @property
+    def counted(self) -> Cost | None:
+        """The cost, unless it weighs nothing."""
+        return self.cost if self.cost_weight else None
+
     def _value(self, accuracy: Floats, costs: Costs) -> Floats:
-        cost = getattr(costs, self.cost) / self.baseline_cost
-        value: Floats = self.accuracy_weight * (accuracy - self.baseline_accuracy) - self.cost_weight * cost
+        value: Floats = self.accuracy_weight * (accuracy - self.baseline_accuracy)
+        if self.cost_weight:
+            value = value - self.cost_weight * getattr(costs, self.cost) / self.baseline_cost
         return value
 
 
@@ -120,6 +130,11 @@ class Reward(_Value):
         if max(self.within, self.beyond) > 0:
             raise ValueError(f"exponents must be at most 0, got {self.within} and {self.beyond}.")
 
+    @property
+    def counted(self) -> Cost | None:
+        """The cost."""
+        return self.cost
+
     def _value(self, accuracy: Floats, costs: Costs) -> Floats:
         share = getattr(costs, self.cost) / self.target
         value: Floats = accuracy * share ** np.where(share <= 1, self.within, self.beyond)
@@ -135,6 +150,11 @@ class Pareto:
     """
 
     cost: Cost = "p50_ms"
+
+    @property
+    def counted(self) -> Cost | None:
+        """The cost."""
+        return self.cost
 
     def fitness(self, found: Candidates) -> Floats:
         """Fronts first, and within a front the lonely ones (Deb et al. 2002, "NSGA-II", sections III.A and III.B)."""

@@ -20,6 +20,7 @@ from devices.events import OnEvent, ignore
 from devices.journal import Journal
 from devices.versions import versions
 from hwnas import accuracy, finalist, judging, objectives, searchers, spaces, targets, tasks
+from hwnas.accuracy import KnowsSome
 from hwnas.budget import Budget
 from hwnas.bundle.files import runs_engines
 from hwnas.config import SearchSection, TaskSection
@@ -34,6 +35,7 @@ from hwnas.result import RunResult
 from hwnas.seeds import run_seeds
 from hwnas.steps import Steps
 from hwnas.workers import check_workers, spread, threads_each
+from hwnas.worst_case import together
 
 if TYPE_CHECKING:
     from devices import Device
@@ -142,7 +144,10 @@ def _run_one(
         budget = on[0].budget
         model = judging.accuracy_model(config, space, task, folder / "work", on_event)
         ranking = judging.ranking_model(config, model, space, task)
-        problem = Problem(searched, targets.costs_of(on), budget, config.seed, aim)
+        if isinstance(model, KnowsSome):
+            searched = model.space
+        limits = together([target.budget for target in on])
+        problem = Problem(searched, targets.costs_of(on), limits, config.seed, aim)
         section = config.search
         if learning is not None:
             section = _with_distribution(section, problem, task, learning, folder / "work", steps, on_event)

@@ -81,8 +81,11 @@ def search(
     Raises:
         InfeasibleBudget: no network meets the budget; nothing was evaluated.
         JournalMismatch: the journal has other networks than the searcher asks for.
-        SearchError: the searcher proposed something else than genotypes.
+        SearchError: the searcher proposed something else than genotypes, or an accuracy is no number.
+        ValueError: nothing is to be evaluated.
     """
+    if min(evaluations, generation) < 1:
+        raise ValueError(f"evaluations and generation must be at least 1, got {evaluations} and {generation}.")
     problem.require_feasible()
     units = [] if journal is None else [unit for unit in journal.units if unit["unit"] == "generation"]
     recorded = [unit for unit in units if unit["attempt"] == attempt]
@@ -94,7 +97,7 @@ def search(
         if not len(asked):
             break
         unit = recorded.pop(0) if recorded else None
-        accuracies = accuracy.accuracy(asked) if unit is None else _replayed(unit, asked)
+        accuracies = _evaluated(problem, accuracy, asked) if unit is None else _replayed(unit, asked)
         source = source_of(accuracy, asked) if unit is None else unit["accuracy_source"]
         results = Candidates.of(asked, accuracies, problem.costs.costs(asked), source, problem.costs.source)
         if unit is None and journal is not None:
@@ -159,6 +162,18 @@ def _asked(problem: Problem, searcher: Searcher, n: int, seen: set[bytes]) -> tu
     return found, share_feasible
 
 
+def _evaluated(problem: Problem, model: AccuracyModel, asked: Genotypes) -> NDArray[np.float64]:
+    """``(n,)`` what the model says of ``(n, G)`` networks."""
+    found = model.accuracy(asked)
+    odd = np.flatnonzero(~np.isfinite(found))
+    if len(odd):
+        raise SearchError(
+            f"The accuracy model ({model.source}) says {found[odd[0]]} of {problem.space.describe(asked[odd[0]])}.",
+            hint="A model has to give a number for every network of the space: leave out of the space what it does not know.",
+        )
+    return found
+
+
 def _unit(attempt: int, results: Candidates, source: str | list[str], predictor_tau: float | None) -> dict[str, Any]:
     unit = {
         "unit": "generation",
@@ -188,6 +203,12 @@ def _earlier(problem: Problem, units: list[dict[str, Any]]) -> Candidates:
 
 
 def _replayed(unit: dict[str, Any], asked: Genotypes) -> NDArray[np.float64]:
+    if len(unit["genotypes"]) != len(asked):
+        raise JournalMismatch(
+            f"The search asks for {len(asked)} networks; its journal has {len(unit['genotypes'])} at this place.",
+            hint="A search goes on with the generation and at least the evaluations it began with: use those, or a new output "
+            "folder.",
+        )
     if unit["genotypes"] != asked.tolist():
         raise JournalMismatch(
             f"The search asks for {asked[0].tolist()}, …; its journal has {unit['genotypes'][0]}, … at this place.",

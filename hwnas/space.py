@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import Graph
+from hwnas.rows import Rows
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from hwnas.training.supernet import Supernet
 
 Genotypes = NDArray[np.int64]
+
+_LISTED = 2**16  # genotypes of a space whose networks are listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,16 @@ class SearchSpace(ABC):
         places: names of the P places, in the order of execution.
         input_shape: ``(C, H, W)`` of one example as the task gives it.
         classes: number of classes.
+        rows: the only networks there are; None where every genotype names one.
+        underlying: the space whose canonical forms say which networks compute the same, where this one's own do not.
     """
 
     genes: tuple[Gene, ...]
     places: tuple[str, ...]
     input_shape: tuple[int, int, int]
     classes: int
+    rows: Rows | None = None
+    underlying: SearchSpace | None = None
 
     @abstractmethod
     def canonical(self, genotypes: Genotypes) -> Genotypes:
@@ -98,8 +106,28 @@ class SearchSpace(ABC):
         return {gene.name: gene.options[int(i)] for gene, i in zip(self.genes, genotype, strict=True)}
 
     def sample(self, rng: np.random.Generator, n: int) -> Genotypes:
-        """``(n, G)`` canonical genotypes, each gene uniform over its options."""
+        """``(n, G)`` canonical genotypes, each gene uniform over its options; of a space of rows, rows drawn evenly."""
+        if self.rows is not None:
+            return self.rows.genotypes[rng.integers(0, len(self.rows.genotypes), n)]
         return self.canonical(np.stack([rng.integers(0, len(g.options), n) for g in self.genes], axis=1))
+
+    def networks(self) -> Genotypes | None:
+        """``(m, G)``: all networks, canonical, each once; None where they are too many to list."""
+        if self.rows is not None:
+            return self.rows.genotypes
+        sizes = [len(gene.options) for gene in self.genes]
+        if math.prod(sizes) > _LISTED:
+            return None
+        every = np.stack([column.ravel() for column in np.indices(sizes)], axis=1)
+        return np.unique(self.canonical(every), axis=0)
+
+    def has(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """``(n,)`` whether each canonical genotype is a network of the space."""
+        return np.ones(len(genotypes), bool) if self.rows is None else self.rows.find(genotypes) >= 0
+
+    def features(self, genotypes: Genotypes) -> Genotypes:
+        """``(n, G)``: what predictors know networks by; rows are equal where networks compute the same."""
+        return (self.underlying or self).canonical(genotypes)
 
 
 def checked(space: SearchSpace, genotypes: Genotypes) -> Genotypes:

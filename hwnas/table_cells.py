@@ -11,16 +11,17 @@ if there are none, or some of each kind, the table is refused until ``cells`` sa
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 
 from hwnas.errors import InvalidData
+from hwnas.space import Gene
 
 if TYPE_CHECKING:
-    from hwnas.space import Gene, Genotypes
+    from hwnas.space import Genotypes
 
 Cells = Literal["names", "positions"]
 
@@ -124,9 +125,28 @@ def _words(gene: Gene) -> dict[str, int]:
     return {word: i for i, option in enumerate(gene.options) for word in (str(option), _text(option))}
 
 
+def genes_of(columns: Mapping[str, Sequence[Any]]) -> list[Gene]:
+    """Genes with the names of columns, and for options the cells that stand there: numbers by size, or else words."""
+    return [Gene(name, _options({_text(cell) for cell in cells})) for name, cells in columns.items()]
+
+
+def _options(texts: Collection[str]) -> tuple[Any, ...]:
+    try:
+        return tuple(sorted(int(text) if text.lstrip("-").isdecimal() else float(text) for text in texts))
+    except ValueError:
+        return tuple(sorted(texts))
+
+
 def _text(cell: Any) -> str:
     """A whole number as such, whether its column has room for others or not."""
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+    text = str(cell)
+    if isinstance(cell, bool) or text.lstrip("-").isdecimal():
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() else text
 
 
 def _numbers(text: str) -> list[str]:

@@ -115,7 +115,8 @@ def prepare(
 def costs_of(targets: Sequence[Target]) -> CostModel:
     """What networks cost on one target; on several, where they are worst off."""
     first, *others = targets
-    return WorstCase([(target.costs, target.budget) for target in targets]) if others else first.costs
+    names = [target.device.info.spec for target in targets]
+    return WorstCase([(target.costs, target.budget) for target in targets], names) if others else first.costs
 
 
 def _profiled(

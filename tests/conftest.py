@@ -33,6 +33,7 @@ from hwnas.report.data import (
 from hwnas.report.effects import Effect, Effects, Interval
 from hwnas.search import search
 from hwnas.task import Task
+from hwnas.training.distribution import even
 from hwnas.workers import spread
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -330,10 +331,11 @@ def recorded() -> Callable[..., bytes]:
         model = judging.ranking_model(config, judging.accuracy_model(config, space, task, folder), space, task)
         path = folder / "journal"
         path.write_bytes(begun)
+        even(space).save(folder / "even.json", space)
+        settings = {"distribution": str(folder / "even.json")} if searcher == "gradient" else {}
+        proposing = searchers.open(searcher, problem, **settings)
         with Journal(path, {}) as units, spread(workers, model, config, task, folder, threads=threads) as judge:
-            search(
-                problem, searchers.open(searcher, problem), judge, evaluations=evaluations, generation=10, journal=units
-            )
+            search(problem, proposing, judge, evaluations=evaluations, generation=10, journal=units)
         return path.read_bytes()
 
     return journal

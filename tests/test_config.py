@@ -51,7 +51,6 @@ def read(tmp_path: Path, text: str) -> Config:
             ["line 8", "greater than 0"],
         ),
         (GOOD + '[[also]]\nspec = "a"\n[[also]]\nlatency_ms = 1\n', ["line 5", "'spec' in [also]", "required"]),
-        (GOOD + '[[also]]\nspec = "a"\nmemory_bytes = 9\n', ["memory_bytes on a", "[budget] does not"]),
         (GOOD + '[[also]]\nspec = "onnxruntime:threads=1"\n', ["a device is named twice"]),
         ("budget\n", ["TOML"]),
         ("\xff", ["TOML"]),

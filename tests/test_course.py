@@ -94,9 +94,41 @@ def test_what_never_keeps_the_budget_has_no_fitness(tmp_path: Path) -> None:
     assert plot([found]).data
 
 
-def test_a_run_that_has_not_searched_is_refused(tmp_path: Path) -> None:
+def test_runs_that_differ_in_more_than_the_seed_are_several_strategies(tmp_path: Path) -> None:
+    runs = [
+        record(tmp_path / "a", [0.5, 0.6], [1.0, 2.0]),
+        record(tmp_path / "b", [0.7, 0.6], [1.0, 2.0], seed=1),
+        record(tmp_path / "c", [0.9, 0.9], [1.0, 2.0], search={"guarantee": 0.5}),
+        record(tmp_path / "d", [0.1, 0.2], [1.0, 2.0], device={"spec": "torch:cpu"}),
+        record(tmp_path / "e", [0.3, 0.2], [1.0, 2.0], search={"searcher": "random"}),
+    ]
+    found = courses([*runs, runs[0], tmp_path / "b" / ".." / "b"])
+    assert [course.strategy for course in found] == [
+        "guided; device.spec onnxruntime:threads=1, search.guarantee 0.95",
+        "guided; device.spec onnxruntime:threads=1, search.guarantee 0.5",
+        "guided; device.spec torch:cpu, search.guarantee 0.95",
+        "random",
+    ]
+    assert [len(course.fitness) for course in found] == [2, 1, 1, 1], "a folder that is given twice counts once"
+
+
+def test_what_has_not_searched_is_named_and_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    nothing = record(tmp_path / "nothing", [], [])
     with pytest.raises(InvalidData, match="has not searched yet"):
-        courses([record(tmp_path / "run", [], [])])
+        courses([nothing])
+    begun = record(tmp_path / "begun", [], [], seed=3, seeds=3)
+    record(begun / "seed-3", [0.5, 0.6], [1.0, 2.0], seed=3)
+    record(begun / "seed-4", [], [], seed=4)
+    none = record(tmp_path / "none", [], [], seeds=2)
+    runs = [str(folder) for folder in (begun, nothing, none)]
+    assert execute(["compare", *runs, "--plot", str(tmp_path / "p.html"), "--json"]) == 0
+    value = json.loads(capfd.readouterr().out)
+    assert [line["evaluated"] for line in value["runs"]] == [2, 0, 0]
+    assert [line["budget"]["latency_ms"] for line in value["runs"]] == [4.0, 4.0, None]
+    assert [strategy["seeds"] for strategy in value["strategies"]] == [1]
+    assert value["left_out"] == [str(begun / "seed-4"), str(nothing), str(none)]
+    assert execute(["compare", *runs, "--plot", str(tmp_path / "p.html")]) == 0
+    assert "Left out" in capfd.readouterr().out
 
 
 def test_the_command_draws_and_says_where_each_strategy_ended(

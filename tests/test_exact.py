@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,8 +14,9 @@ from hwnas.budget import Budget
 from hwnas.costs import Costs
 from hwnas.errors import InfeasibleBudget, SearchError
 from hwnas.exact import solve
+from hwnas.objectives import Pareto, Reward, Weighted
 from hwnas.problem import Problem
-from hwnas.space import Genotypes
+from hwnas.space import Gene, Genotypes
 from hwnas.spaces.fbnet import FBNet
 from hwnas.spaces.nasbench_macro import NasBenchMacro
 from hwnas.worst_case import WorstCase
@@ -83,10 +84,95 @@ def test_what_does_not_add_up_is_refused() -> None:
             return np.asarray((1.0 + genotypes).prod(axis=1) / 1e4, np.float64)
 
     problem = Problem(SMALL, Terms(SMALL, 0), Budget(latency_ms=4.0), 0)
-    with pytest.raises(SearchError, match="the accuracy is not a sum over the genes"):
+    with pytest.raises(SearchError, match="the objective is not a sum over the genes"):
         solve(problem, Product())
 
 
 def test_an_impossible_budget_is_named() -> None:
     with pytest.raises(InfeasibleBudget):
         solve(Problem(SMALL, Terms(SMALL, 0), Budget(latency_ms=1.01), 0), Terms(SMALL, 1))
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Accuracy and costs as sums of terms ``(G, K)`` per gene and option."""
+
+    gains: NDArray[np.float64]
+    latency: NDArray[np.float64]
+    memory: NDArray[np.float64]
+    source: str = "made up"
+
+    def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
+        return _summed(self.gains, genotypes)
+
+    def costs(self, genotypes: Genotypes) -> Costs:
+        latency, memory = _summed(self.latency, genotypes), _summed(self.memory, genotypes)
+        return Costs(latency, latency, latency, memory, memory)
+
+
+def _summed(terms: NDArray[np.float64], genotypes: Genotypes) -> NDArray[np.float64]:
+    return np.asarray(terms[np.arange(len(terms)), genotypes].sum(axis=1), np.float64)
+
+
+GENES = tuple(Gene(f"g{i}", (0, 1, 2, 3)) for i in range(7))
+EVERY = np.indices((4,) * 7).reshape(7, -1).T
+
+
+class Options(NasBenchMacro):
+    """Seven genes of four options; nothing is the same as anything else."""
+
+    def __init__(self) -> None:
+        self.genes = GENES
+
+    def canonical(self, genotypes: Genotypes) -> Genotypes:
+        return np.array(genotypes, np.int64)
+
+    def smallest(self) -> NDArray[np.int64]:
+        return np.zeros(7, np.int64)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-6, 1e-3, 1.0, 1e6])
+@pytest.mark.parametrize("step", [0.0, 0.1, 1.0])
+def test_the_proof_holds_at_any_scale_and_at_ties(scale: float, step: float) -> None:
+    """With steps, many networks are exactly at the limits, as far as rounding lets them."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        latency, memory = (np.round(rng.random((7, 4)) * 5) * step if step else rng.random((7, 4)) for _ in range(2))
+        sums = Sums(rng.random((7, 4)) * scale, latency + step, (memory + step) * scale)
+        costs = sums.costs(EVERY)
+        at = int(np.argsort(costs.latency_ms, kind="stable")[len(EVERY) // 4])
+        limits = Budget(latency_ms=float(costs.latency_ms[at]), memory_bytes=float(np.median(costs.memory_bytes)))
+        problem = Problem(Options(), sums, limits, seed)
+        proven = solve(problem, sums)
+        best = sums.accuracy(EVERY)[limits.feasible(costs)].max()
+        assert problem.feasible(proven.genotype[None])[0]
+        assert best <= proven.bound <= best + 1e-9 * 7 * scale
+        assert proven.accuracy == pytest.approx(best, rel=1e-9)
+
+
+@pytest.mark.parametrize("below", [0.0, 1e-8])
+def test_a_limit_among_thousands_of_equal_sums(below: float) -> None:
+    tenths = np.tile(np.arange(1, 5) * 0.1, (7, 1))
+    sums = Sums(np.random.default_rng(0).random((7, 4)) / 100, tenths, tenths)
+    problem = Problem(Options(), sums, Budget(latency_ms=1.8 - below), 0)
+    proven = solve(problem, sums)
+    within = problem.budget.feasible(sums.costs(EVERY))
+    assert proven.accuracy == pytest.approx(sums.accuracy(EVERY)[within].max(), abs=1e-12)
+    assert within.sum() > 1000
+
+
+def test_the_objective_is_honoured_or_refused() -> None:
+    rng = np.random.default_rng(0)
+    sums = Sums(rng.random((7, 4)) / 10, rng.random((7, 4)), rng.random((7, 4)))
+    aim = Weighted(cost_weight=0.1)
+    problem = Problem(Options(), sums, Budget(latency_ms=4.0), 0, aim)
+    proven = solve(problem, sums)
+    costs = sums.costs(EVERY)
+    within = problem.budget.feasible(costs)
+    fitness = sums.accuracy(EVERY) - 0.1 * costs.p50_ms
+    assert proven.fitness == pytest.approx(fitness[within].max(), abs=1e-12)
+    assert proven.accuracy < solve(replace(problem, objective=Weighted()), sums).accuracy
+    with pytest.raises(SearchError, match="the objective is not a sum"):
+        solve(replace(problem, objective=Reward(target=1.0)), sums)
+    with pytest.raises(SearchError, match="A Pareto front is no one network"):
+        solve(replace(problem, objective=Pareto()), sums)

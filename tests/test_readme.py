@@ -41,6 +41,20 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     assert re.search(r"\d ms$", done.stdout.strip())
 
 
+def test_the_search_of_a_table_runs(tmp_path: Path) -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tables.md").read_text(encoding="utf-8"), flags=re.S)[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("{'depth': 9, 'kernel': 3, 'activation': 'hswish'} 91.0%, 2.7 ms\n")
+
+
 def test_files_and_folders_it_names_exist() -> None:
     for path in re.findall(r"`((?:devices|hwnas|profilers|predictors|benchmarks|examples|tests)/[\w./]*)`", README):
         assert (ROOT / path).exists(), path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,21 +15,24 @@ import pytest
 from numpy.typing import NDArray
 
 from devices.journal import Journal
-from hwnas import searchers, spaces
+from hwnas import searchers, spaces, tabulated
 from hwnas.budget import Budget
 from hwnas.candidates import Candidates, hypervolume
 from hwnas.costs import Costs
 from hwnas.errors import InfeasibleBudget, JournalMismatch, SearchError
 from hwnas.finalist import CorrectedCosts, Finalist
+from hwnas.objectives import Objective, Pareto, Weighted
 from hwnas.problem import Problem, keys
 from hwnas.search import Searcher, search
 from hwnas.searchers._operators import CROSSOVERS, SELECTIONS
 from hwnas.space import Genotypes, SearchSpace
+from hwnas.training.distribution import even
 
 SPACE = spaces.open("mobile", (1, 8, 8), 10)
 SMALL = spaces.open(
     "mobile", (1, 8, 8), 10, depths=[1], kernels=[3], squeeze_excite=[False], activations=["relu"], resolutions=[8]
 )
+LISTED = spaces.open("mobile", (1, 8, 8), 10, depths=[1], squeeze_excite=[False], activations=["relu"], resolutions=[8])
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,14 @@ def problem(limit: float = 15.0, space: SearchSpace = SPACE, seed: int = 0) -> P
 def run(
     path: Path, name: str, *, limit: float = 15.0, space: SearchSpace = SPACE, evaluations: int = 120, seed: int = 0
 ) -> tuple[Candidates, MostOptions]:
+    if name == "exhaustive" and space is SPACE:
+        space = LISTED
     asked = problem(limit, space, seed)
     accuracy = MostOptions()
+    distribution = path.with_name("distribution.json")
+    even(space).save(distribution, space)
     settings: dict[str, dict[str, Any]] = {"evolution": {"population": 20, "sample": 5}, "guided": {"initial": 20}}
+    settings["gradient"] = {"distribution": str(distribution)}
     with Journal(path, {"seed": seed}) as journal:
         searcher = searchers.open(name, asked, **settings.get(name, {}))
         result = search(asked, searcher, accuracy, evaluations=evaluations, generation=8, journal=journal)
@@ -81,7 +90,8 @@ def test_every_searcher_keeps_the_budget_and_evaluates_nothing_twice(tmp_path: P
     assert (found.costs.upper_ms <= 15.0).all()
     assert len(set(keys(found.genotypes))) == 120
     assert accuracy.asked == keys(found.genotypes)
-    np.testing.assert_array_equal(SPACE.canonical(found.genotypes), found.genotypes)
+    space = LISTED if name == "exhaustive" else SPACE
+    np.testing.assert_array_equal(space.canonical(found.genotypes), found.genotypes)
 
 
 @pytest.mark.parametrize("name", searchers.names())
@@ -122,12 +132,80 @@ def test_a_journal_of_another_search_is_refused(tmp_path: Path) -> None:
         run(tmp_path / "j", "random", limit=12.0)
 
 
+@pytest.mark.parametrize(("evaluations", "generation"), [(20, 6), (30, 7)])
+def test_a_search_of_another_size_is_refused_as_such(tmp_path: Path, evaluations: int, generation: int) -> None:
+    def go(evaluations: int, generation: int) -> int:
+        asked = problem()
+        with Journal(tmp_path / "j", {}) as journal:
+            searcher = searchers.open("random", asked)
+            found = search(
+                asked, searcher, MostOptions(), evaluations=evaluations, generation=generation, journal=journal
+            )
+        return len(found.candidates)
+
+    assert go(30, 6) == 30
+    with pytest.raises(JournalMismatch, match=r"asks for \d networks; its journal has 6") as caught:
+        go(evaluations, generation)
+    assert "generation" in caught.value.hint
+    assert go(42, 6) == 42
+
+
+@pytest.mark.parametrize("name", searchers.names())
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_every_searcher_finds_all_of_a_few_networks(tmp_path: Path, name: str, rows: int) -> None:
+    path = tmp_path / "few.csv"
+    path.write_text("depth,kind,ms,accuracy\n" + "".join(f"{i},same,{i + 1},{i / 10}\n" for i in range(rows)))
+    table = tabulated.load(path, genotype=["depth", "kind"], accuracy="accuracy")
+    costs = tabulated.TabulatedCosts(table, latency_ms="ms")
+    even(table.space).save(tmp_path / "even.json", table.space)
+    given: dict[str, Any] = {
+        "gradient": {"distribution": str(tmp_path / "even.json")}, "evolution": {"population": 1, "sample": 1},
+    }  # fmt: skip
+    asked = Problem(table.space, costs, Budget(latency_ms=100), 2**40)
+    searcher = searchers.open(name, asked, **given.get(name, {}))
+    assert len(search(asked, searcher, table, evaluations=50, generation=3).candidates) == rows
+
+
+def test_what_cannot_be_searched_is_refused() -> None:
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
+        problem(seed=-1)
+    for evaluations, generation in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match="must be at least 1"):
+            search(
+                problem(), searchers.open("random", problem()), MostOptions(), evaluations=evaluations,
+                generation=generation,
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("objective", [Weighted(), Pareto()])
+def test_a_model_that_gives_no_number_is_named(objective: Objective) -> None:
+    class Gaps(MostOptions):
+        def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
+            return np.where(genotypes[:, 0] == 0, np.nan, 0.5)
+
+    asked = Problem(SPACE, SumOfOptions(SPACE), Budget(latency_ms=15), 0, objective)
+    with pytest.raises(SearchError, match=r"\(tabulated\) says nan of \{'resolution'"):
+        search(asked, searchers.open("guided", asked), Gaps(), evaluations=50, generation=5)
+
+
 def test_a_predictor_beats_evolution_beats_random(tmp_path: Path) -> None:
     best = {
         name: np.mean([run(tmp_path / f"{name}{seed}", name, seed=seed)[0].accuracy.max() for seed in range(5)])
         for name in ("guided", "evolution", "random")
     }
     assert best["guided"] > best["evolution"] > best["random"]
+
+
+def test_a_proposal_after_thousands_of_networks_takes_seconds() -> None:
+    asked = problem()
+    rows = asked.sample(np.random.default_rng(0), 4000)
+    known = Candidates.of(rows, MostOptions().accuracy(rows), asked.costs.costs(rows), "tabulated", "tabulated")
+    searcher = searchers.open("predictor", asked)
+    searcher.tell(known)
+    started = time.perf_counter()
+    proposed = searcher.ask(20)
+    assert time.perf_counter() - started < 60, "all of them at once would take minutes"
+    assert MostOptions().accuracy(proposed).mean() > np.quantile(known.accuracy, 0.99)
 
 
 def test_a_predictor_says_in_the_journal_how_well_it_ranks(tmp_path: Path) -> None:
@@ -263,6 +341,11 @@ def test_unknown_searcher_and_setting_name_the_nearest() -> None:
         searchers.open("genetic", problem(), selection="luck")
     with pytest.raises(ValueError, match="sampler must be one of tpe, nsga2, got 'cmaes'"):
         searchers.open("optuna", problem(), sampler="cmaes")
+    with pytest.raises(ValueError, match="searcher 'gradient' needs a value for distribution"):
+        searchers.open("gradient", problem())
+    with pytest.raises(SearchError, match="too many to list") as caught:
+        searchers.open("exhaustive", problem())
+    assert "'guided'" in caught.value.hint
 
 
 def test_a_searcher_whose_library_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import hwnas.accuracy
 import hwnas.spaces
 import hwnas.tasks
 from devices.journal import Journal
-from hwnas import Budget, Problem, searchers, tabulated
-from hwnas.errors import InfeasibleBudget, InvalidData
+from hwnas import Budget, Problem, objectives, searchers, tabulated
+from hwnas.accuracy_predictor import AccuracyPredictor
+from hwnas.errors import InfeasibleBudget, InvalidData, SearchError
 from hwnas.search import search
 from hwnas.space import Gene, SearchSpace
 from hwnas.table_cells import CellColumns
 from hwnas.tabulated import TabulatedCosts
+from hwnas.training.distribution import even
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +52,10 @@ def published_string(space: SearchSpace, genotype: Any) -> str:
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_every_way_to_name_a_network(space: SearchSpace, tmp_path: Path, suffix: str) -> None:
-    genotypes = space.sample(np.random.default_rng(0), 50)
+    genotypes = np.unique(space.sample(np.random.default_rng(0), 50), axis=0)
     names = [gene.name for gene in space.genes]
     spelt = np.array([[gene.options[g] for gene, g in zip(space.genes, row, strict=True)] for row in genotypes])
-    figures = {"figure": np.arange(50.0)}
+    figures = {"figure": np.arange(float(len(genotypes)))}
     ways: list[tuple[dict[str, Any], Any]] = [
         (dict(zip(names, genotypes.T, strict=True)), None),
         (dict(zip(names, spelt.T, strict=True)), None),
@@ -76,7 +79,7 @@ def test_a_network_has_its_own_row_or_that_of_an_equal_one(space: SearchSpace, t
     rows = pd.DataFrame([equal, equal, canonical], columns=[gene.name for gene in space.genes])
     rows.assign(figure=[1, 2, 3]).to_csv(path, index=False)
     found = tabulated.load(path, space)
-    assert found.rows(np.array([canonical, equal, other])).tolist() == [2, 2, -1]
+    assert found.rows(np.array([canonical, equal, other, [0, 1, 0, 3, 0, 0]])).tolist() == [2, 0, -1, 2]
     rows[:2].assign(figure=[1, 2]).to_csv(path, index=False)
     assert tabulated.load(path, space).rows(np.array([canonical, other])).tolist() == [0, -1]
 
@@ -87,14 +90,14 @@ def test_a_network_has_its_own_row_or_that_of_an_equal_one(space: SearchSpace, t
         ("arch,accuracy\n03120,90\n", "row 0: 03120 is no network"),
         ("arch,accuracy\n031204,90\n031205,90\n", "row 1: 031205 is no network"),
         ("edge01,edge02,edge12,edge03,edge13,edge23,accuracy\n0,1,conv,3,0,0,90\n", "row 0: 0, 1, conv"),
-        ("edge01,edge02,edge12,edge03,edge13,edge23,accuracy\n0,1,,3,0,0,90\n", "row 0: 0, 1, nan"),
+        ("edge01,edge02,edge12,edge03,edge13,edge23,accuracy\n0,1,,3,0,0,90\n", "row 0: 0, 1, , 3"),
         ("arch,accuracy\n031204,90\n|none~0|,90\n", "row 1: |none~0| is no network"),
         ("arch,accuracy\n", "has no rows"),
         ("net,accuracy\n031204,90\n", "does not say which networks its rows are"),
         ("arch,acuracy\n031204,90\n", "no column 'accuracy', did you mean 'acuracy'"),
         ("arch,accuracy\n031204,good\n", "column 'accuracy': "),
-        ("arch,accuracy\n031204,900\n", "is no accuracy: it goes from 0 to 900"),
-        ("arch,accuracy\n031204,-1\n", "is no accuracy: it goes from -1 to 0"),
+        ("arch,accuracy\n031204,900\n", "is no accuracy: it goes from 900 to 900"),
+        ("arch,accuracy\n031204,-1\n", "is no accuracy: it goes from -1 to -1"),
     ],
 )
 def test_a_table_that_cannot_be_used_says_why(space: SearchSpace, tmp_path: Path, text: str, message: str) -> None:
@@ -213,21 +216,146 @@ def test_accuracies_are_fractions_or_percent(space: SearchSpace, tmp_path: Path)
             found.accuracy(space.largest()[None])
 
 
-def test_a_search_on_a_table_keeps_the_budget(space: SearchSpace, table: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_search_on_a_table_finds_the_best_of_its_rows(
+    space: SearchSpace, table: pd.DataFrame, tmp_path: Path
+) -> None:
     path, partial = tmp_path / "table.parquet", tmp_path / "partial.parquet"
+    table = table.assign(accuracy=table.accuracy + np.random.default_rng(0).uniform(0, 0.5, len(table)))
     table.to_parquet(path)
     table.sample(2000, random_state=0).to_parquet(partial)
     for file in (path, partial):
-        costs = TabulatedCosts(tabulated.load(file, space), latency_ms="latency_ms")
-        problem = Problem(space, costs, Budget(latency_ms=8), seed=0)
+        found = tabulated.load(file, space, accuracy="accuracy")
+        costs = TabulatedCosts(found, latency_ms="latency_ms")
+        problem = Problem(found.space, costs, Budget(latency_ms=8), seed=0)
+        assert problem.listed is not None
+        within = found.columns[found.columns.latency_ms <= 8]
+        assert len(problem.listed) == len(within), "rows that compute the same are several networks"
         with Journal(file.with_suffix(".jsonl"), {"seed": 0}) as journal:
             searcher = searchers.open("guided", problem, initial=20)
-            result = search(problem, searcher, model(space, file), evaluations=60, generation=10, journal=journal)
-        assert len(result.candidates) == 60
+            result = search(problem, searcher, found, evaluations=100, generation=10, journal=journal)
+        assert len(result.candidates) == 100
         assert result.candidates.costs.p50_ms.max() <= 8
         assert np.isnan(result.candidates.costs.memory_bytes).all()
-        best = table[table.latency_ms <= 8].accuracy.max() / 100
-        assert result.candidates.accuracy[result.best] == pytest.approx(best)
+        best = within.accuracy.max() / 100
+        assert result.candidates.accuracy[result.best] > best - 0.002
+        build = found.space.build(result.candidates.genotypes[result.best])
+        assert build(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_a_predictor_knows_which_rows_compute_the_same(space: SearchSpace, table: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    table.to_parquet(path)
+    found = tabulated.load(path, space, accuracy="accuracy").space
+    equal = np.array([[0, 0, 0, 3, 0, 0], [1, 0, 3, 0, 0, 1]])
+    np.testing.assert_array_equal(found.canonical(equal), equal)
+    np.testing.assert_array_equal(*found.features(equal))
+    fitted = AccuracyPredictor(found).fit(space.sample(np.random.default_rng(0), 30), np.linspace(0, 1, 30))
+    assert np.ptp(fitted.accuracy(equal)) == 0
+
+
+def test_rows_of_a_space_too_large_to_list_are_its_networks(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    fbnet = hwnas.spaces.open("fbnet", (3, 32, 32), 10)
+    genotypes = np.unique(np.random.default_rng(0).integers(0, 9, (60, 22)), axis=0)
+    columns = dict(zip([gene.name for gene in fbnet.genes], genotypes.T, strict=True))
+    heavy = genotypes.sum(axis=1)
+    pd.DataFrame(columns | {"ms": heavy, "accuracy": heavy / 200}).to_csv(path, index=False)
+    found = tabulated.load(path, fbnet, accuracy="accuracy", cells="positions")
+    limit = float(np.median(heavy))
+    for name in searchers.names():
+        problem = Problem(found.space, TabulatedCosts(found, latency_ms="ms"), Budget(latency_ms=limit), seed=0)
+        even(found.space).save(tmp_path / "even.json", found.space)
+        given: dict[str, dict[str, Any]] = {
+            "evolution": {"population": 10, "sample": 3},
+            "gradient": {"distribution": str(tmp_path / "even.json")},
+        }
+        searcher = searchers.open(name, problem, **given.get(name, {}))
+        result = search(problem, searcher, found, evaluations=100, generation=10)
+        assert len(result.candidates) == (heavy <= limit).sum(), name
+        assert (found.space.has(result.candidates.genotypes)).all()
+    problem = Problem(found.space, TabulatedCosts(found, latency_ms="ms"), Budget(), seed=0)
+    assert len(problem.sample(np.random.default_rng(0), 100)) == len(genotypes)
+    assert not problem.feasible(fbnet.largest()[None]).any(), "without a limit either"
+
+
+def test_genes_of_ones_own_need_no_space(tmp_path: Path) -> None:
+    path = tmp_path / "mine.tsv"
+    path.write_text(
+        " depth\tkernel \tblock\taccuracy\tms\n"
+        "10\t3\tNone\t0.5\t1\n2 \t3\tmb\t0.6\t2\n2\t5\tmb\t0.7\t3\n10\t5.0\tmb\t0.9\t9\n"
+    )
+    found = tabulated.load(path, genotype=["depth", "kernel", "block"], accuracy="accuracy")
+    assert [gene.options for gene in found.space.genes] == [(2, 10), (3, 5), ("None", "mb")]
+    assert found.genotypes.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 1], [1, 1, 1]]
+    problem = Problem(found.space, TabulatedCosts(found, latency_ms="ms"), Budget(latency_ms=5), seed=0)
+    result = search(problem, searchers.open("guided", problem), found, evaluations=10, generation=2)
+    assert found.space.describe(result.candidates.genotypes[result.best]) == {"depth": 2, "kernel": 5, "block": "mb"}
+    assert len(result.candidates) == 3
+    with pytest.raises(SearchError, match="known by their table alone"):
+        found.space.build(result.candidates.genotypes[0])
+    with pytest.raises(InvalidData, match="without a space nothing says which columns are the genes"):
+        tabulated.load(path)
+    path.write_text("depth\tms\n1\t1\n\t2\n")
+    with pytest.raises(InvalidData, match="row 1: column 'depth' is empty"):
+        tabulated.load(path, genotype=["depth"])
+
+
+def test_rows_without_an_accuracy_are_left_out(space: SearchSpace, table: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    names = [gene.name for gene in space.genes]
+    holes = table.sample(3000, random_state=0).reset_index(drop=True)
+    holes.accuracy = holes.accuracy.astype(object)
+    holes.loc[::3, "accuracy"] = ""
+    holes.loc[1::300, "accuracy"] = "inf"
+    holes.to_csv(path, index=False)
+    found = tabulated.load(path, space, accuracy="accuracy")
+    assert len(found.genotypes) == 3000 - 1000 - 10
+    problem = Problem(found.space, TabulatedCosts(found, latency_ms="latency_ms"), Budget(latency_ms=4), seed=0)
+    result = search(problem, searchers.open("random", problem), found, evaluations=10_000, generation=500)
+    kept = holes[(holes.latency_ms <= 4) & ~holes.accuracy.isin(["", "inf"])]
+    assert {tuple(row) for row in result.candidates.genotypes.tolist()} == set(
+        kept[names].itertuples(index=False, name=None)
+    )
+    known = model(space, path).space
+    canonical = space.canonical(found.genotypes)
+    assert known.has(canonical).all()
+    assert len(known.networks()) == len(np.unique(canonical, axis=0))
+
+
+def test_one_network_has_one_figure(space: SearchSpace, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("arch,seed,accuracy,ms\n031204,0,,1\n031204,1,90,1\n031202,0,80,1\n031202,1,70,1\n")
+    assert tabulated.load(path, space).values("ms").tolist() == [1, 1, 1, 1]
+    with pytest.raises(InvalidData, match="rows 2 and 3 are one network with two figures, 80 and 70") as caught:
+        tabulated.load(path, space, accuracy="accuracy")
+    assert "aggregate" in caught.value.hint
+
+
+@pytest.mark.parametrize("accuracies", ["0.8,0.9,1.2", "0.7,0.8,90", "1.01,1.3,0.9"])
+def test_a_slip_among_fractions_does_not_make_them_percent(space: SearchSpace, tmp_path: Path, accuracies: str) -> None:
+    path = tmp_path / "table.csv"
+    rows = zip(["031204", "031203", "031202"], accuracies.split(","), strict=True)
+    path.write_text("arch,accuracy\n" + "".join(f"{arch},{value}\n" for arch, value in rows))
+    with pytest.raises(InvalidData, match="neither fractions nor percent"):
+        tabulated.load(path, space, accuracy="accuracy")
+
+
+def test_digits_that_were_stored_as_numbers_get_their_zeros_back(space: SearchSpace, tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pd.DataFrame({"arch": [31204, 4]}).to_parquet(path)
+    assert tabulated.load(path, space).genotypes.tolist() == [[0, 3, 1, 2, 0, 4], [0, 0, 0, 0, 0, 4]]
+
+
+@pytest.mark.parametrize("aim", ["weighted", "pareto"])
+def test_an_objective_on_what_the_table_does_not_have_is_refused(space: SearchSpace, tmp_path: Path, aim: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("arch,ms,accuracy\n031204,1,90\n")
+    found = tabulated.load(path, space, accuracy="accuracy")
+    weight = {"cost_weight": 1.0} if aim == "weighted" else {}
+    objective = objectives.open(aim, cost="memory_bytes", **weight)
+    problem = Problem(found.space, TabulatedCosts(found, latency_ms="ms"), Budget(latency_ms=4), 0, objective)
+    with pytest.raises(SearchError, match="counts memory_bytes, which is not known of any network"):
+        search(problem, searchers.open("random", problem), found, evaluations=1, generation=1)
 
 
 def test_a_limit_on_what_the_table_does_not_have_cannot_be_met(

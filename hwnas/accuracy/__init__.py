@@ -74,6 +74,15 @@ class SharedWeights(Protocol):
 
 
 @runtime_checkable
+class KnowsSome(Protocol):
+    """An accuracy model that knows no more than some networks."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space of those."""
+
+
+@runtime_checkable
 class SeveralSources(Protocol):
     """An accuracy model whose numbers are not all of one kind."""
 

@@ -10,10 +10,11 @@ from pydantic import Field
 
 from devices.events import OnEvent
 from hwnas import tabulated
-from hwnas.errors import InvalidData
 from hwnas.settings import Settings
 from hwnas.space import Genotypes, SearchSpace
 from hwnas.table_cells import Cells
+from hwnas.table_space import TableSpace
+from hwnas.tabulated import Table
 from hwnas.task import Task
 
 
@@ -33,10 +34,10 @@ class TabulatedSettings(Settings):
 
 
 class TabulatedAccuracy:
-    """Looks networks up. A table in which any accuracy is over 1 is in percent."""
+    """Looks networks up."""
 
     Settings = TabulatedSettings
-    source = "tabulated"
+    source = Table.source
 
     def __init__(
         self,
@@ -48,32 +49,14 @@ class TabulatedAccuracy:
         folder: Path,
         on_event: OnEvent,
     ) -> None:
-        self._space, self._settings = space, settings
-        self._table = tabulated.load(settings.table, space, genotype=settings.genotype, cells=settings.cells)
-        values = self._table.values(settings.column)
-        least, most = float(np.nanmin(values, initial=0)), float(np.nanmax(values, initial=0))
-        if least < 0 or most > 100:
-            raise InvalidData(
-                f"{settings.table}, column {settings.column!r} is no accuracy: it goes from {least:.4g} to {most:.4g}.",
-                hint="Accuracies are fractions from 0 to 1, or from 0 to 100 in percent.",
-            )
-        self._accuracies = values / 100 if most > 1 else values
+        self._table = tabulated.load(
+            settings.table, space, genotype=settings.genotype, accuracy=settings.column, cells=settings.cells
+        )
+        self.space = TableSpace(space, space.canonical(self._table.genotypes))
 
     def accuracy(self, genotypes: Genotypes) -> NDArray[np.float64]:
-        """``(n,)`` fractions.
-
-        Raises:
-            InvalidData: a network is not in the table.
-        """
-        rows = self._table.rows(genotypes)
-        found = np.where(rows < 0, np.nan, self._accuracies[rows])
-        if np.isnan(found).any():
-            missing = genotypes[int(np.argmax(np.isnan(found)))]
-            raise InvalidData(
-                f"{self._settings.table} has no accuracy of {self._space.describe(missing)}.",
-                hint="Search with costs of the same table: what it does not have is then over any budget.",
-            )
-        return found
+        """``(n,)`` fractions; see :meth:`hwnas.tabulated.Table.accuracy`."""
+        return self._table.accuracy(genotypes)
 
 
 PLUGIN = TabulatedAccuracy

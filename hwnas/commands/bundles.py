@@ -121,8 +121,10 @@ def compare(
         courses = course.courses(runs)
         course.write_plot(courses, plot)
         ends = [each.to_json() for each in courses]
-        value |= {"strategies": ends, "plot": str(plot)}
+        left_out = [str(folder) for folder in course.searched(runs)[1]]
+        value |= {"strategies": ends, "plot": str(plot), "left_out": left_out}
         shown += [table(_ENDS, [_end(line) for line in ends]), f"Plot: {plot}"]
+        shown += [f"Left out, as no network is evaluated there yet: {', '.join(left_out)}"] if left_out else []
     return Answer(value, shown)
 
 

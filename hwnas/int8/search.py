@@ -39,6 +39,7 @@ class Int8Space(SearchSpace):
     def __init__(self, space: SearchSpace, flavour: Flavour = CPU) -> None:
         self.genes, self.places = space.genes, space.places
         self.input_shape, self.classes = space.input_shape, space.classes
+        self.rows, self.underlying = space.rows, space.underlying
         self._space, self._flavour = space, flavour
         self._graphs: dict[bytes, Graph] = {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from devices.atomic import write_text
 from devices.journal import differences
 from hwnas import objectives
-from hwnas.budget import Budget
 from hwnas.candidates import Candidates, hypervolume
 from hwnas.config import SearchSection
 from hwnas.errors import InvalidData
 from hwnas.report import plots
-from hwnas.report.run_folder import evaluated, read, seed_runs
+from hwnas.report.run_folder import budget_of, evaluated, read, seed_runs
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _SAME = ("task", "space", "objective", "accuracy")  # sections without which two runs' figures do not compare
+_SEEDS = ("seed", "seeds")
 _COLOURS = ("accent", "winner", "good", "memory", "muted", "ink", "soft")
 
 
@@ -36,7 +36,7 @@ class Course:
     """One strategy's searches.
 
     Attributes:
-        strategy: the searcher, with what it was set to.
+        strategy: the searcher, with what it was set to, and in which other settings its runs differ from other strategies'.
         fitness: ``(seeds, evaluations)``: the best within the budget so far, of what the objective is; of a Pareto front, the
             accuracy. NaN before there is one.
         hypervolume: ``(seeds, evaluations)``: share of the rectangle between the worst and the best accuracy and p50 latency
@@ -60,14 +60,30 @@ class Course:
         }
 
 
-def courses(runs: Sequence[str | os.PathLike[str]]) -> list[Course]:
-    """The courses of runs, by strategy, in the order in which the strategies come first. A run of several seeds is several; of
-    runs of different length what the shortest evaluated counts.
+def searched(runs: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
+    """The folders of all seeds of runs, each once: those where networks were evaluated, and those where none were yet.
 
     Raises:
-        InvalidData: a folder holds no run that has searched, or runs of different data, spaces, objectives or accuracies.
+        InvalidData: a folder holds no run.
     """
-    folders = [folder for run in runs for folder in seed_runs(Path(run))]
+    folders = {seed.resolve(): seed for run in runs for seed in (seed_runs(Path(run)) or [Path(run)])}
+    begun = {folder: any(unit["unit"] == "generation" for unit in read(folder)[1]) for folder in folders.values()}
+    return [folder for folder in begun if begun[folder]], [folder for folder in begun if not begun[folder]]
+
+
+def courses(runs: Sequence[str | os.PathLike[str]]) -> list[Course]:
+    """The courses of runs, by strategy, in the order in which the strategies come first. Runs are of one strategy if they differ
+    in nothing but the seed; a run of several seeds is several, one that has not evaluated anything is none. Of runs of different
+    length what the shortest evaluated counts.
+
+    Raises:
+        InvalidData: no folder holds a run that has searched, or runs of different data, spaces, objectives or accuracies.
+    """
+    folders, left_out = searched(runs)
+    if not folders:
+        raise InvalidData(
+            f"The run in {left_out[0]} has not searched yet.", hint="Go on with it: hwnas run CONFIG --out RUN"
+        )
     headers = [read(folder)[0]["config"] for folder in folders]
     for folder, header in zip(folders, headers, strict=True):
         own, first = ({name: config[name] for name in _SAME} for config in (header, headers[0]))
@@ -81,11 +97,11 @@ def courses(runs: Sequence[str | os.PathLike[str]]) -> list[Course]:
     networks = Candidates.joined([candidates[within] for candidates, within in found])
     scale = _Scale(networks.accuracy, networks.costs.p50_ms) if len(networks) else None
     strategies: dict[str, list[tuple[Floats, Floats]]] = {}
-    for header, (candidates, within) in zip(headers, found, strict=True):
+    for name, header, (candidates, within) in zip(_strategies(headers), headers, found, strict=True):
         aim = objectives.open(header["objective"]["name"], **_settings(header["objective"], ("name",)))
         value = np.where(within, -aim.losses(candidates)[:, 0], np.nan)
         volume = np.zeros(len(candidates)) if scale is None else scale.volumes(candidates, within)
-        strategies.setdefault(_strategy(header["search"]), []).append((np.fmax.accumulate(value), volume))
+        strategies.setdefault(name, []).append((np.fmax.accumulate(value), volume))
     return [Course(name, *map(_stacked, zip(*of_seeds, strict=True))) for name, of_seeds in strategies.items()]
 
 
@@ -154,14 +170,36 @@ def _within(folder: Path) -> tuple[Candidates, NDArray[np.bool_]]:
     """What a run evaluated, and which of it keeps the budget."""
     _, units = read(folder)
     candidates = evaluated(units, folder)
-    budget = next(unit["budget"] for unit in units if unit["unit"] == "budget")
-    return candidates, Budget(**budget).feasible(candidates.costs)
+    return candidates, budget_of(units, folder).feasible(candidates.costs)
+
+
+def _strategies(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The name of each run's strategy: its searcher with its settings, and what else of the configuration distinguishes runs of
+    that searcher. Seeds do not."""
+    named = [_strategy(config["search"]) for config in configs]
+    values = [dict(_leaves({name: value for name, value in c.items() if name not in _SEEDS})) for c in configs]
+    out = []
+    for name, own in zip(named, values, strict=True):
+        others = [value for other, value in zip(named, values, strict=True) if other == name]
+        apart = [key for key in own if any(other.get(key) != own[key] for other in others)]
+        words = ", ".join(f"{key} {own[key]}" for key in apart)
+        out.append(f"{name}; {words}" if words else name)
+    return out
 
 
 def _strategy(search: Mapping[str, Any]) -> str:
     settings = _settings(search, SearchSection.model_fields)
     words = ", ".join(f"{key} {value}" for key, value in settings.items())
     return f"{search['searcher']} ({words})" if words else str(search["searcher"])
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """``("a.b", 1)`` for every value in tables within tables."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, f"{name}.{key}" if name else key)
+    else:
+        yield name, value
 
 
 def _settings(section: Mapping[str, Any], own: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from hwnas.profiles import PROFILE
 from hwnas.report import comparison, places
 from hwnas.report.data import ReportCandidates, ReportCheck, ReportData, ReportHistory, ReportKernel, ReportMistakes
 from hwnas.report.effects import Effects, main_effects
+from hwnas.worst_case import together
 
 Unit = Mapping[str, Any]
 
@@ -51,7 +52,7 @@ def report_data(run: str | os.PathLike[str], baselines: str | os.PathLike[str] |
             config=(folder / "config.toml").read_text(encoding="utf-8"),
         )
     chosen, trained, certified = (_last(units, name) for name in ("chosen", "trained", "certified"))
-    budget = Budget(**_required(units, "budget", folder)["budget"])
+    budget = budget_of(units, folder)
     certificate = certificates.read(folder / "bundle") if certified else None
     measured = [unit for unit in units if unit["unit"] == "measured"]
     noise_floor, checks = _checks(Path(header["config"]["device"]["profile"] or folder / PROFILE))
@@ -96,6 +97,8 @@ def summary(run: str | os.PathLike[str]) -> dict[str, Any]:
     folder = Path(run)
     header, units = read(folder)
     if header["config"]["seeds"] > 1:
+        if _last(units, "delivered") is None:
+            return _unfinished(folder, header)
         best = summary(_delivered(folder, units))
         return best | {"run": str(run), "seeds": certificates.read(folder / "bundle").to_json()["seeds"]}
     budget, chosen = _last(units, "budget"), _last(units, "chosen")
@@ -108,7 +111,7 @@ def summary(run: str | os.PathLike[str]) -> dict[str, Any]:
         "seed": header["config"]["seed"],
         "searcher": header["config"]["search"]["searcher"],
         "evaluated": sum(len(unit["accuracy"]) for unit in units if unit["unit"] == "generation"),
-        "budget": budget["budget"] if budget else {"latency_ms": None, "memory_bytes": None, "model_bytes": None},
+        "budget": budget["budget"] if budget else asdict(Budget()),
         "genotype": chosen["genotype"] if chosen else None,
         "deploy": certificate.deploy if certificate else None,
         "p50_ms": file.p50_ms if file else None,
@@ -117,6 +120,24 @@ def summary(run: str | os.PathLike[str]) -> dict[str, Any]:
         "accuracy": file.accuracy if file else None,
         "within_budget": certificate.within_budget if certificate else None,
         "seeds": None,
+    }
+
+
+def _unfinished(folder: Path, header: Unit) -> dict[str, Any]:
+    """A run of several seeds as far as it is."""
+    begun = [summary(seed) for seed in seed_runs(folder)]
+    config = header["config"]
+    return {
+        "run": str(folder),
+        "task": config["task"]["name"],
+        "device": config["device"]["spec"],
+        "seed": config["seed"],
+        "searcher": config["search"]["searcher"],
+        "evaluated": sum(seed["evaluated"] for seed in begun),
+        "budget": begun[0]["budget"] if begun else asdict(Budget()),
+        **dict.fromkeys(
+            ("genotype", "deploy", "p50_ms", "memory_bytes", "model_bytes", "accuracy", "within_budget", "seeds")
+        ),
     }
 
 
@@ -142,6 +163,16 @@ def seed_runs(folder: Path) -> list[Path]:
     config = read(folder)[0]["config"]
     own = [seed_folder(folder, config["seed"] + i) for i in range(config["seeds"])]
     return [folder] if len(own) == 1 else [seed for seed in own if (seed / "journal.jsonl").is_file()]
+
+
+def budget_of(units: Sequence[Unit], folder: Path) -> Budget:
+    """What a run's networks are held against: the limits of all its devices, see :class:`hwnas.worst_case.WorstCase`.
+
+    Raises:
+        InvalidData: it has not searched yet.
+    """
+    _required(units, "budget", folder)
+    return together([Budget(**unit["budget"]) for unit in units if unit["unit"].startswith("budget")])
 
 
 def _delivered(folder: Path, units: Sequence[Unit]) -> Path:

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.accuracy_predictor import AccuracyPredictor
 from hwnas.candidates import Candidates
@@ -15,9 +16,12 @@ from hwnas.search import Searcher
 if TYPE_CHECKING:
     from hwnas.space import Genotypes
 
+_LEARNT = 500  # networks that a predictor learns from; what it takes grows with their cube
+
 
 class ModelBased(Searcher):
-    """Random networks to begin with; then a predictor is fitted to everything told, and chooses.
+    """Random networks to begin with; then a predictor is fitted to what was told, and chooses. Of more than 500 networks it
+    learns from the best 250 and an even spread of the others, so that a generation never costs more than some seconds.
 
     Args:
         problem: what is searched.
@@ -40,16 +44,17 @@ class ModelBased(Searcher):
         missing = self._initial - len(self.told)
         if missing > 0:
             return self.problem.sample(self.rng, min(n, missing), self.seen)
-        predictor = AccuracyPredictor(self.problem.space).fit(self.told.genotypes, self.told.accuracy)
+        known = self.told[_telling(self.told.accuracy, _LEARNT)]
+        predictor = AccuracyPredictor(self.problem.space).fit(known.genotypes, known.accuracy)
         self.predictor_tau = predictor.tau_
         return self.choose(predictor, n)
 
     @abstractmethod
     def choose(self, predictor: AccuracyPredictor, n: int) -> Genotypes:
-        """``(n, G)``: what to evaluate next, by a predictor that knows everything told."""
+        """``(n, G)``: what to evaluate next, by a predictor that learnt from what was told."""
 
     def tell(self, candidates: Candidates) -> None:
-        """Everything told is learned from."""
+        """It is remembered."""
         self.seen.update(keys(candidates.genotypes))
         self.told = Candidates.joined([self.told, candidates])
 
@@ -57,3 +62,13 @@ class ModelBased(Searcher):
         """``(≤ n, G)``: the best networks told, the best first."""
         order = np.argsort(-self.problem.objective.fitness(self.told), kind="stable")
         return self.told.genotypes[order[:n]]
+
+
+def _telling(accuracy: NDArray[np.float64], most: int) -> NDArray[np.int64]:
+    """Positions of up to ``most`` networks ``(n,)``, in their order: the best, and as many that are evenly spread over the ranks
+    of the others."""
+    if len(accuracy) <= most:
+        return np.arange(len(accuracy))
+    order, best = np.argsort(-accuracy, kind="stable"), most // 2
+    spread = np.linspace(best, len(order) - 1, most - best).round().astype(np.int64)
+    return np.sort(order[np.concatenate([np.arange(best), spread])])

@@ -46,11 +46,12 @@ def cross(rng: np.random.Generator, first: Genotypes, second: Genotypes, kind: s
 
 
 def mutate_one(space: SearchSpace, rng: np.random.Generator, genotypes: Genotypes) -> Genotypes:
-    """``(n, G)``: each row with one gene, drawn at random, at another option."""
-    counts = _counts(space)
+    """``(n, G)``: each row with one gene, drawn at random, at another option; as it stands where no gene has another."""
+    counts, mutants = _counts(space), genotypes.copy()
+    if (counts == 1).all():
+        return mutants
     gene = rng.choice(np.flatnonzero(counts > 1), len(genotypes))
     rows = np.arange(len(genotypes))
-    mutants = genotypes.copy()
     mutants[rows, gene] = (genotypes[rows, gene] + rng.integers(1, counts[gene])) % counts[gene]
     return mutants
 

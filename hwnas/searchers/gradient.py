@@ -9,7 +9,7 @@ import numpy as np
 
 from hwnas.problem import Problem
 from hwnas.search import Searcher
-from hwnas.training.distribution import even, load
+from hwnas.training.distribution import load
 from hwnas.training.settings import LearnSettings
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ class Gradient(Searcher):
 
     Args:
         problem: what is searched.
-        distribution: path of the file that :meth:`hwnas.training.distribution.Distribution.save` wrote; without one, nothing was
-            learnt.
+        distribution: path of the file that :meth:`hwnas.training.distribution.Distribution.save` wrote.
 
     Raises:
         InvalidData: the file is none of the problem's space.
@@ -35,9 +34,9 @@ class Gradient(Searcher):
 
     Learning = LearnSettings
 
-    def __init__(self, problem: Problem, *, distribution: str | None = None) -> None:
+    def __init__(self, problem: Problem, *, distribution: str) -> None:
         self._rng = np.random.default_rng(problem.seed)
-        self._distribution = even(problem.space) if distribution is None else load(distribution, problem.space)
+        self._distribution = load(distribution, problem.space)
 
     def ask(self, n: int) -> Genotypes:
         """The mode and networks drawn."""

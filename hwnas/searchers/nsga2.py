@@ -51,7 +51,7 @@ class Nsga2(Searcher):
         first, second = (self._population.genotypes[select(rng, fitness, _SPARE * n, "tournament")] for _ in range(2))
         children = cross(rng, first, second, "uniform")
         children = problem.space.canonical(mutate_each(problem.space, rng, children, 1 / children.shape[1]))
-        return children[np.argsort(problem.budget.excess(problem.costs.costs(children)), kind="stable")]
+        return children[np.argsort(problem.excess(children), kind="stable")]
 
     def tell(self, candidates: Candidates) -> None:
         """The best of parents and children survive."""

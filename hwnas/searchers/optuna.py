@@ -44,7 +44,9 @@ class Optuna(Searcher):
         objectives = problem.objective.losses(Candidates.none(len(genes))).shape[1]
         logger, level = logging.getLogger("optuna"), optuna.logging.get_verbosity()
         logger.setLevel(logging.WARNING)  # a study announces itself
-        self._study = optuna.create_study(directions=["minimize"] * objectives, sampler=self._made(problem.seed))
+        self._study = optuna.create_study(
+            directions=["minimize"] * objectives, sampler=self._made(problem.seed % 2**32)
+        )
         logger.setLevel(level)
         self._losses: dict[bytes, list[float]] = {}
         self._waiting: list[tuple[Trial, bytes]] = []
@@ -58,7 +60,7 @@ class Optuna(Searcher):
                 break
             trial = self._study.ask(self._choices)
             row = problem.space.canonical(np.array([[trial.params[name] for name in self._choices]]))
-            (key,), excess = keys(row), float(problem.budget.excess(problem.costs.costs(row))[0])
+            (key,), excess = keys(row), float(problem.excess(row)[0])
             trial.set_constraint("budget", excess if np.isfinite(excess) else 1e9)
             if key in self._losses:
                 self._study.tell(trial, self._losses[key])

@@ -69,10 +69,10 @@ class Pymoo(Searcher):
         for _ in range(_GENERATIONS):
             if self._children is None:
                 self._children = self._algorithm.ask()
-            if not len(self._children):
+            if self._children is None or not len(self._children):  # it finds no other networks
                 break
             rows = problem.space.canonical(self._children.get("X").astype(np.int64))
-            excess = problem.budget.excess(problem.costs.costs(rows))
+            excess = problem.excess(rows)
             names = keys(rows)
             unknown = [i for i, key in enumerate(names) if excess[i] == 0 and key not in self._losses]
             if unknown:

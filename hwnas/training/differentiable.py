@@ -187,9 +187,7 @@ def expected_excess(problem: Problem, scores: Sequence[Tensor], rng: np.random.G
     drawn = Distribution(tuple(_chances(score) for score in scores)).sample(rng, _NETWORKS)
     around = problem.neighbours(problem.space.canonical(drawn))
     n, options, genes = around.shape
-    excess = (
-        problem.budget.excess(problem.costs.costs(around.reshape(n * options, genes))).reshape(n, options).mean(axis=0)
-    )
+    excess = problem.excess(around.reshape(n * options, genes)).reshape(n, options).mean(axis=0)
     slopes = torch.split(torch.from_numpy(excess).to(scores[0]), [len(score) for score in scores])
     per_gene = [torch.softmax(score, 0) @ slope for score, slope in zip(scores, slopes, strict=True)]
     value = torch.stack(per_gene).mean()
