@@ -4,7 +4,8 @@
    (:data:`predictors.features.TERMS`), with no negative term, fitted to relative errors. It extrapolates, and it says what bounds
    a kernel. A family that was never profiled has the law of its sort of operator.
 2. XGBoost (Chen and Guestrin 2016) on the logarithm of measured over lawful time. It sees the kernel and what the run touches
-   before it, but nothing that tells networks apart: it would use that to learn how the machine was while each was measured.
+   before it, but nothing that tells networks apart: it would use that to learn how the machine was while each was measured. Trees
+   do not extrapolate: of a kernel some factor larger than all of its family in the profile they are believed by that factor less.
 3. For a kernel that the profile holds itself, the mean of what is left, shrunk by how much a mean of that many measurements can
    be trusted (empirical Bayes).
 
@@ -164,8 +165,8 @@ class KernelModel:
         base = _terms(data.table, self.laws).sum(axis=1)
         trees = self.booster.predict(xgboost.DMatrix(_features(data, self.families, base, self.contextual)))
         measured = np.array([self.measured.get(k, 0.0) for k in data.kernels])
-        known = self.profiled(data)[data.kernel]
-        return np.asarray(base[data.kernel] * np.exp(np.where(known, trees, 0.0) + measured[data.kernel]), np.float64)
+        trust = np.where(self.profiled(data), np.exp(-self.beyond(data)), 0.0)[data.kernel]
+        return np.asarray(base[data.kernel] * np.exp(trust * trees + measured[data.kernel]), np.float64)
 
     def profiled(self, data: Executions) -> NDArray[np.bool_]:
         """``(K,)`` whether the profile has kernels of the family."""

@@ -14,7 +14,7 @@ from profilers.sampling.builder import Builder
 LAYERS = 20
 MACS = 2e4, 5e8
 _LEAST = 2e6
-_SIDE, _LENGTH, _FEWEST = 256, 16_000, 3
+_SIDE, _LENGTH, _LONGEST, _FEWEST = 256, 16_000, 160_000, 3
 _RATIOS = (1.0, 2.0, 4.0, 6.0, 0.5, 0.25, 0.17)
 _USUAL_RATIOS = (4, 2, 1, 0.5, 1.5, 1, 0.5)
 _WINDOWS = {2: (2, 3, 4, 5, 7, 9, 11), 1: (2, 3, 4, 5, 7, 9, 11, 15, 17, 31)}
@@ -61,9 +61,11 @@ def _convolution(b: Builder, batch: int, macs: float, activation: str) -> None:
         group = width = channels
     else:
         channels, width = (max(1, round(b.channels(c) / group)) * group for c in (channels, channels * ratio))
-        if group == 1 and b.chance(0.05):
-            channels = b.pick([1, 3])
-    side = min(_SIDE if axes == 2 else _LENGTH, max(1, round(positions ** (1 / axes))))
+        if group == 1 and b.chance(0.05 if axes == 2 else 0.2):  # the first of a network
+            channels = b.pick([1, 3] if axes == 2 else [1, 1, 2])
+            positions = macs / batch / (channels * width * k**axes)
+    longest = _SIDE if axes == 2 else _LONGEST if channels < 3 else _LENGTH
+    side = min(longest, max(1, round(positions ** (1 / axes))))
     if sort == "depthwise" and b.chance(0.1):
         side = b.integer(1, 6)  # mostly padding
     size = [side] * axes
