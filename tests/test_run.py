@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import devices
@@ -24,8 +25,9 @@ from hwnas.config import Config, SearchSection, load
 from hwnas.costs import CostModel, Costs, compile_costs
 from hwnas.errors import InfeasibleBudget, InvalidConfig
 from hwnas.finalist import CostFactors
-from hwnas.problem import Problem
-from hwnas.report.run_folder import report_data, summary
+from hwnas.problem import Problem, unseen
+from hwnas.report.run_folder import report_data
+from hwnas.report.summary import summary
 from hwnas.run import run
 from hwnas.space import Genotypes, SearchSpace
 from hwnas.targets import Target
@@ -169,6 +171,24 @@ def test_report_and_comparison_say_what_the_files_say(small_run: Path) -> None:
     assert {check.group for check in data.checks} == {"validation", "exported"}
     assert data.kernels
     assert sum(k.latency_ms for k in data.kernels) > 0
+
+
+def test_a_run_whose_accuracies_a_table_has_looks_at_nothing_else(
+    small_run: Path, small_config: Path, space: SearchSpace, tmp_path: Path
+) -> None:
+    known = unseen(space.sample(np.random.default_rng(0), 40), set())
+    columns = dict(zip([gene.name for gene in space.genes], known.T, strict=True))
+    accuracies = [None if i % 4 == 0 else 0.5 + i / 100 for i in range(len(known))]
+    pd.DataFrame({**columns, "accuracy": accuracies}).to_csv(tmp_path / "table.csv", index=False)
+    values = load(small_config).model_dump(mode="json", exclude_none=True)
+    values["accuracy"] = {"model": "tabulated", "table": str(tmp_path / "table.csv"), "cells": "positions"}
+    values |= {"budget": {"latency_ms": 1000.0}, "train": {"start": "scratch"}}
+    values["search"] = {"evaluations": 100}
+    found = run(Config.model_validate(values), tmp_path / "run", until="search")
+    _, units = journal.read(tmp_path / "run" / "journal.jsonl")
+    evaluated = [tuple(g) for unit in units if unit["unit"] == "generation" for g in unit["genotypes"]]
+    assert set(evaluated) == {tuple(g) for i, g in enumerate(known.tolist()) if i % 4}
+    assert found.accuracy == max(a for a in accuracies if a is not None)
 
 
 class _Largest:

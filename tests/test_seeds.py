@@ -15,7 +15,8 @@ from hwnas.bundle import certificate
 from hwnas.bundle.certify import certify_again
 from hwnas.config import Config, load
 from hwnas.errors import InvalidData
-from hwnas.report.run_folder import report_data, summary
+from hwnas.report.run_folder import report_data
+from hwnas.report.summary import summary
 from hwnas.run import run
 
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from devices.events import Note, OnEvent, Progress
 from devices.journal import Journal
 from hwnas import accuracy
-from hwnas.accuracy import Copyable, is_score
+from hwnas.accuracy import Copyable, KnowsSome, is_score
 from hwnas.accuracy._member import Member
 from hwnas.accuracy_predictor import AccuracyPredictor
 from hwnas.problem import unseen
@@ -89,7 +89,8 @@ class Predictor:
 
     def _evaluated(self, evaluate_all: EvaluateAll) -> tuple[Genotypes, NDArray[np.float64]]:
         """The networks with their numbers, evaluated some at a time as far as the journal does not have them."""
-        drawn = unseen(self._space.sample(np.random.default_rng(self._seed), self._settings.networks), set())
+        space = self._of.space if isinstance(self._of, KnowsSome) else self._space
+        drawn = unseen(space.sample(np.random.default_rng(self._seed), self._settings.networks), set())
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with Journal(self._path, self._header) as journal:
             numbers = [number for unit in journal.units for number in unit["accuracy"]]

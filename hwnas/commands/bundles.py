@@ -112,7 +112,7 @@ def compare(
     Example: `hwnas compare runs/seed0 runs/seed1 --plot course.html`
     """
     from hwnas.report import course
-    from hwnas.report.run_folder import summary
+    from hwnas.report.summary import summary
 
     found = [summary(run) for run in runs]
     value: dict[str, Any] = {"runs": found}

@@ -1,10 +1,10 @@
-"""A run's folder as the records that its report shows, and as one line of a comparison."""
+"""A run's folder as the records that its report shows."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,12 @@ def report_data(run: str | os.PathLike[str], baselines: str | os.PathLike[str] |
     header, units = read(folder)
     if header["config"]["seeds"] > 1:
         return replace(
-            report_data(_delivered(folder, units), baselines),
+            report_data(delivered(folder, units), baselines),
             title=folder.resolve().name,
             certificate=certificates.read(folder / "bundle").to_json(),
             config=(folder / "config.toml").read_text(encoding="utf-8"),
         )
-    chosen, trained, certified = (_last(units, name) for name in ("chosen", "trained", "certified"))
+    chosen, trained, certified = (last(units, name) for name in ("chosen", "trained", "certified"))
     budget = budget_of(units, folder)
     certificate = certificates.read(folder / "bundle") if certified else None
     measured = [unit for unit in units if unit["unit"] == "measured"]
@@ -81,64 +81,11 @@ def report_data(run: str | os.PathLike[str], baselines: str | os.PathLike[str] |
         effects=_effects(units, folder),
         mistakes=_mistakes(certified, certificate) if certified and certificate else None,
         comparison=None if baselines is None else comparison.read(baselines),
-        quantized=_last(units, "quantized"),
+        quantized=last(units, "quantized"),
         certificate=None if certificate is None else certificate.to_json(),
         config=(folder / "config.toml").read_text(encoding="utf-8"),
         notes=(*_several(header), *(_over_budget(unit) for unit in measured if unit["excess"] > 0)),
     )
-
-
-def summary(run: str | os.PathLike[str]) -> dict[str, Any]:
-    """One run in a comparison: JSON-able; None for what it has not reached.
-
-    Raises:
-        InvalidData: the folder holds no run.
-    """
-    folder = Path(run)
-    header, units = read(folder)
-    if header["config"]["seeds"] > 1:
-        if _last(units, "delivered") is None:
-            return _unfinished(folder, header)
-        best = summary(_delivered(folder, units))
-        return best | {"run": str(run), "seeds": certificates.read(folder / "bundle").to_json()["seeds"]}
-    budget, chosen = _last(units, "budget"), _last(units, "chosen")
-    certificate = certificates.read(folder / "bundle") if _last(units, "certified") else None
-    file = None if certificate is None else certificate.files[certificate.deploy]
-    return {
-        "run": str(run),
-        "task": header["config"]["task"]["name"],
-        "device": header["device"]["spec"],
-        "seed": header["config"]["seed"],
-        "searcher": header["config"]["search"]["searcher"],
-        "evaluated": sum(len(unit["accuracy"]) for unit in units if unit["unit"] == "generation"),
-        "budget": budget["budget"] if budget else asdict(Budget()),
-        "genotype": chosen["genotype"] if chosen else None,
-        "deploy": certificate.deploy if certificate else None,
-        "p50_ms": file.p50_ms if file else None,
-        "memory_bytes": file.memory_bytes if file else None,
-        "model_bytes": file.bytes if file else None,
-        "accuracy": file.accuracy if file else None,
-        "within_budget": certificate.within_budget if certificate else None,
-        "seeds": None,
-    }
-
-
-def _unfinished(folder: Path, header: Unit) -> dict[str, Any]:
-    """A run of several seeds as far as it is."""
-    begun = [summary(seed) for seed in seed_runs(folder)]
-    config = header["config"]
-    return {
-        "run": str(folder),
-        "task": config["task"]["name"],
-        "device": config["device"]["spec"],
-        "seed": config["seed"],
-        "searcher": config["search"]["searcher"],
-        "evaluated": sum(seed["evaluated"] for seed in begun),
-        "budget": begun[0]["budget"] if begun else asdict(Budget()),
-        **dict.fromkeys(
-            ("genotype", "deploy", "p50_ms", "memory_bytes", "model_bytes", "accuracy", "within_budget", "seeds")
-        ),
-    }
 
 
 def read(folder: Path) -> tuple[Unit, Sequence[Unit]]:
@@ -175,9 +122,13 @@ def budget_of(units: Sequence[Unit], folder: Path) -> Budget:
     return together([Budget(**unit["budget"]) for unit in units if unit["unit"].startswith("budget")])
 
 
-def _delivered(folder: Path, units: Sequence[Unit]) -> Path:
-    """The run of the seed whose file is delivered."""
-    unit = _last(units, "delivered")
+def delivered(folder: Path, units: Sequence[Unit]) -> Path:
+    """The run of the seed whose file is delivered.
+
+    Raises:
+        InvalidData: not all seeds have finished.
+    """
+    unit = last(units, "delivered")
     if unit is None:
         raise InvalidData(
             f"The run in {folder} has several seeds, and not all have finished.",
@@ -186,12 +137,13 @@ def _delivered(folder: Path, units: Sequence[Unit]) -> Path:
     return seed_folder(folder, unit["seed"])
 
 
-def _last(units: Sequence[Unit], name: str) -> Unit | None:
+def last(units: Sequence[Unit], name: str) -> Unit | None:
+    """The last unit of that name."""
     return next((unit for unit in reversed(units) if unit["unit"] == name), None)
 
 
 def _required(units: Sequence[Unit], name: str, folder: Path) -> Unit:
-    unit = _last(units, name)
+    unit = last(units, name)
     if unit is None:
         raise InvalidData(
             f"The run in {folder} has not searched yet.", hint="Go on with it: hwnas run CONFIG --out RUN"
