@@ -65,7 +65,10 @@ def executed(graph: Graph, trace: Blob) -> list[ExecutedKernel]:
     """Kernels in the order of execution, with the graph's nodes in each and their times."""
     told = json.loads(bytes(trace))
     means_us = np.array(told["mean_us"], float)
-    worked = [max(us) > 0 for us in zip(*told["mean_us"], strict=True)]  # what does work takes time at least when cold
+    worked = [
+        max(us) > 0 or _generated(node)
+        for node, us in zip(told["nodes"], zip(*told["mean_us"], strict=True), strict=True)
+    ]  # what does work takes time at least when cold, but for a fraction of a microsecond
     nodes = _exec_nodes(told["nodes"], worked)
     seconds = _seconds(np.array(told["wall_s"]), means_us) if told["wall_s"] else [None] * len(nodes)
     inside = map_nodes(graph, nodes)
@@ -101,6 +104,11 @@ def _layout(node: ExecNode) -> str:
     """Order of the axes of its first result in memory, ``acdb`` for channels last; empty for the plain one."""
     first = node.layouts.partition(",")[0]
     return "" if first == "".join(sorted(first)) else first
+
+
+def _generated(node: Mapping[str, Any]) -> bool:
+    """Whether code was made for a node; for reorders it is, also for those that turn out to be views."""
+    return str(node["primitive"]).startswith("jit") and node["layer"] != "Reorder"
 
 
 def _exec_nodes(told: Sequence[Mapping[str, Any]], worked: Sequence[bool]) -> list[ExecNode]:
