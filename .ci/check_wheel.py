@@ -27,7 +27,7 @@ for package in (hwnas, devices, profilers, predictors):
     where = pathlib.Path(package.__file__).resolve()
     assert home in where.parents, f"{package.__name__} was imported from {where}"
     assert (where.parent / "py.typed").is_file(), f"{package.__name__} has no py.typed"
-assert files("hwnas").joinpath("report.html.jinja").is_file()
+assert files("hwnas.report").joinpath("page.html.jinja").is_file()
 """
 
 
