@@ -9,7 +9,9 @@ from onnx import helper
 
 from devices import _onnx_shapes
 from devices._onnx_order import reads, rename
+from devices.errors import InvalidModel
 
+_BRANCHES = "then_branch", "else_branch"
 Ask = Callable[[onnx.ModelProto], bool]
 """Runs a model whose only output is a condition."""
 
@@ -23,10 +25,14 @@ def inline(model: onnx.ModelProto, ask: Ask | None) -> tuple[str, ...]:
 
     Returns:
         Names of the tensors that come from branches which the data decided, in the order in which nodes make them.
+
+    Raises:
+        InvalidModel: an ``If`` lacks its condition or a branch, or a branch has other outputs than the node.
     """
     decided: list[str] = []
     left: set[str] = set()
     while node := next((n for n in model.graph.node if n.op_type == "If" and n.name not in left), None):
+        _require_whole(node)
         deciding = _deciding(model, node.input[0])
         taken = _told(deciding)
         if taken is None and ask is not None:
@@ -37,6 +43,16 @@ def inline(model: onnx.ModelProto, ask: Ask | None) -> tuple[str, ...]:
         else:
             _replace(model.graph, node, taken)
     return tuple(decided)
+
+
+def _require_whole(node: onnx.NodeProto) -> None:
+    branches = {a.name: a.g for a in node.attribute if a.name in _BRANCHES and a.HasField("g")}
+    outputs = {len(branch.output) for branch in branches.values()}
+    if len(node.input) != 1 or len(branches) < len(_BRANCHES) or outputs != {len(node.output)}:
+        raise InvalidModel(
+            f"If {node.name!r} needs one condition and two branches with as many outputs as it has.",
+            hint="Export or copy the model again.",
+        )
 
 
 def _deciding(model: onnx.ModelProto, condition: str) -> onnx.ModelProto:
@@ -65,16 +81,15 @@ def _told(deciding: onnx.ModelProto) -> bool | None:
     light.CopyFrom(deciding)
     try:
         values = _onnx_shapes.complete(light)
-    except onnx.shape_inference.InferenceError:
+    except Exception:  # onnx raises its own errors, ValueError, RuntimeError and more: shapes and constants do not tell
         return None
     value = values.get(deciding.graph.output[0].name)
-    return None if value is None else bool(value.item())
+    return None if value is None or value.size != 1 else bool(value.item())
 
 
 def _replace(graph: onnx.GraphProto, node: onnx.NodeProto, taken: bool) -> None:
     """Put the nodes of a branch where ``node`` is, all that it makes named after the node."""
-    wanted = "then_branch" if taken else "else_branch"
-    branch = next(a.g for a in node.attribute if a.name == wanted)
+    branch = next(a.g for a in node.attribute if a.name == _BRANCHES[not taken])
     prefix = f"{node.name}/"
     made = {t.name for t in branch.initializer} | {o for n in branch.node for o in n.output if o}
     names = {name: prefix + name for name in made}

@@ -1,4 +1,4 @@
-"""NDArray[np.int64] by which something is looked up."""
+"""Genotypes by which something is looked up."""
 
 from __future__ import annotations
 

@@ -179,3 +179,19 @@ def test_a_graph_is_run_with_the_values_that_were_given(device: Device, tmp_path
     path, x = saved(SHAPES, tmp_path), np.full((2, 8), 3.0, np.float32)
     with device.load(devices.load_onnx(path, {"x": x})) as session:
         np.testing.assert_allclose(session.outputs()[0], np.exp(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("lacking", ["condition", "branch", "output"])
+def test_a_branch_that_is_not_whole_is_refused(lacking: str, tmp_path: Path) -> None:
+    model = parser.parse_model(SHAPES)
+    node = model.graph.node[-1]
+    if lacking == "condition":
+        del node.input[:]
+    elif lacking == "branch":
+        del node.attribute[0]
+    else:
+        node.output.append("another")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InvalidModel, match="needs one condition and two branches"):
+        devices.load_onnx(path, {"x": (1, 8)})

@@ -19,6 +19,20 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def printed(code: str, folder: Path) -> str:
+    """What an example prints that runs in ``folder``."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_the_python_example_runs(tmp_path: Path) -> None:
     found = re.search(r"```python\n(.*?)```", README, flags=re.S)
     assert found is not None
@@ -29,30 +43,12 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
         .replace("classes=10", 'classes=10, depths=[1, 2], activations=["relu"]')
     )
     assert code != found[1]
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"\d ms$", done.stdout.strip())
+    assert re.search(r"\d ms$", printed(code, tmp_path).strip())
 
 
 def test_the_search_of_a_table_runs(tmp_path: Path) -> None:
     code = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tables.md").read_text(encoding="utf-8"), flags=re.S)[0]
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("{'depth': 9, 'kernel': 3, 'activation': 'hswish'} 91.0%, 2.7 ms\n")
+    assert printed(code, tmp_path).startswith("{'depth': 9, 'kernel': 3, 'activation': 'hswish'} 91.0%, 2.7 ms\n")
 
 
 def test_files_and_folders_it_names_exist() -> None:
